@@ -1,0 +1,346 @@
+//! The flags of `ds4`, compatible with the C program's.
+
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser};
+use ds4_engine::Sampling;
+
+use crate::failure::Failure;
+
+/// Context that Think Max wants.
+pub(crate) const THINK_MAX_CONTEXT: usize = 393_216;
+
+/// Runs DeepSeek V4 locally: one prompt with -p, a conversation without.
+#[derive(Debug, Parser)]
+#[command(name = "ds4", disable_help_subcommand = true, after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// GGUF model file. Without it: $DS4_MODEL, ./ds4flash.gguf, or the small model built into this program
+    #[arg(short, long, value_name = "FILE", help_heading = "Model and runtime")]
+    pub(crate) model: Option<PathBuf>,
+
+    /// Drafting (MTP) weights; they are checked, but drafting is not built yet, so the answer is that of the model alone
+    #[arg(long, value_name = "FILE", help_heading = "Model and runtime")]
+    pub(crate) mtp: Option<PathBuf>,
+
+    /// Tokens to draft per step, at most 16
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive, help_heading = "Model and runtime")]
+    pub(crate) mtp_draft: usize,
+
+    /// Logit margin for accepting a draft, 0 to 1000
+    #[arg(long, value_name = "F", default_value_t = 3.0, value_parser = margin, help_heading = "Model and runtime")]
+    pub(crate) mtp_margin: f32,
+
+    /// Context: tokens that a conversation can hold
+    #[arg(short, long, value_name = "N", default_value_t = 32768, value_parser = positive,
+          help_heading = "Model and runtime")]
+    pub(crate) ctx: usize,
+
+    /// Threads that compute [default: $DS4_THREADS, or all processors]
+    #[arg(short, long, value_name = "N", value_parser = positive, help_heading = "Model and runtime")]
+    pub(crate) threads: Option<usize>,
+
+    /// Exact products with f32 activations instead of fast 8-bit ones
+    #[arg(long, help_heading = "Model and runtime")]
+    pub(crate) quality: bool,
+
+    /// Read the whole model into memory before the first token
+    #[arg(long, help_heading = "Model and runtime")]
+    pub(crate) warm_weights: bool,
+
+    /// Run a model that is larger than memory, reading weights from the disk again and again
+    #[arg(long, help_heading = "Model and runtime")]
+    pub(crate) allow_oversubscribe: bool,
+
+    /// Where to compute; this build has only the CPU
+    #[arg(long, value_name = "NAME", value_parser = ["cpu", "metal", "cuda"], help_heading = "Model and runtime")]
+    backend: Option<String>,
+    /// Same as --backend cpu
+    #[arg(long, help_heading = "Model and runtime")]
+    cpu: bool,
+    /// Same as --backend metal
+    #[arg(long, help_heading = "Model and runtime")]
+    metal: bool,
+    /// Same as --backend cuda
+    #[arg(long, help_heading = "Model and runtime")]
+    cuda: bool,
+
+    /// Answer this prompt and exit. A prompt that begins with <｜begin▁of▁sentence｜> is taken as rendered text
+    #[arg(short, long, value_name = "TEXT", help_heading = "Prompt and generation", allow_hyphen_values = true)]
+    prompt: Option<String>,
+
+    /// Read the prompt from a file
+    #[arg(long, value_name = "FILE", help_heading = "Prompt and generation")]
+    prompt_file: Option<PathBuf>,
+
+    /// System text, also -sys; empty for none [default: "You are a helpful assistant"]
+    #[arg(long, value_name = "TEXT", help_heading = "Prompt and generation", allow_hyphen_values = true)]
+    pub(crate) system: Option<String>,
+
+    /// Most tokens to generate [default: 50000; 128 with --dump-logprobs]
+    #[arg(short = 'n', long, value_name = "N", value_parser = positive, help_heading = "Prompt and generation")]
+    pub(crate) tokens: Option<usize>,
+
+    /// Sampling temperature, 0 to 100; 0 always takes the most probable token
+    #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = temperature,
+          help_heading = "Prompt and generation", allow_negative_numbers = true)]
+    temp: f32,
+
+    /// Draw from the most probable tokens up to this total, 0 to 1
+    #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = share, help_heading = "Prompt and generation",
+          allow_negative_numbers = true)]
+    top_p: f32,
+
+    /// Drop tokens less probable than this times the most probable one, 0 to 1
+    #[arg(long, value_name = "F", default_value_t = 0.05, value_parser = share, help_heading = "Prompt and generation",
+          allow_negative_numbers = true)]
+    min_p: f32,
+
+    /// Start of the random numbers, for repeatable answers [default: the time]
+    #[arg(long, value_name = "N", value_parser = seed, help_heading = "Prompt and generation")]
+    seed: Option<u64>,
+
+    /// Think before answering (the default); the last of the three think flags wins
+    #[arg(long, overrides_with_all = ["think_max", "nothink"], help_heading = "Prompt and generation")]
+    think: bool,
+    /// Think as hard as possible; needs --ctx of at least 393216
+    #[arg(long, overrides_with_all = ["think", "nothink"], help_heading = "Prompt and generation")]
+    think_max: bool,
+    /// Answer at once
+    #[arg(long, overrides_with_all = ["think", "think_max"], help_heading = "Prompt and generation")]
+    nothink: bool,
+
+    /// Words about effort that the checkpoint knows [default: by the model's name]
+    #[arg(long, value_name = "NAME", value_parser = ["april", "0731"], help_heading = "Prompt and generation")]
+    pub(crate) release: Option<String>,
+
+    /// Print what is in the model file and exit
+    #[arg(long, help_heading = "Diagnostics")]
+    pub(crate) inspect: bool,
+
+    /// Print the prompt's tokens, taken exactly as written, and exit
+    #[arg(long, help_heading = "Diagnostics")]
+    pub(crate) dump_tokens: bool,
+
+    /// Write the greedy continuation with the most probable tokens of each step as JSON
+    #[arg(long, value_name = "FILE", help_heading = "Diagnostics")]
+    pub(crate) dump_logprobs: Option<PathBuf>,
+
+    /// Tokens per step in --dump-logprobs, at most 128
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive, help_heading = "Diagnostics")]
+    pub(crate) logprobs_top_k: usize,
+
+    /// Write all logits after the prompt as JSON
+    #[arg(long, value_name = "FILE", help_heading = "Diagnostics")]
+    pub(crate) dump_logits: Option<PathBuf>,
+
+    /// Score a text: the first 32 tokens are given, up to -n more are predicted
+    #[arg(long, value_name = "FILE", help_heading = "Diagnostics")]
+    pub(crate) perplexity_file: Option<PathBuf>,
+}
+
+const AFTER_HELP: &str = "\
+Without -p or --prompt-file, ds4 starts a conversation; /help lists its commands.
+
+Examples:
+  ds4 -p \"What is 7 + 8?\"                          the built-in model answers
+  ds4 -m ds4flash.gguf --nothink -p \"Hello\"         a real model, without thinking
+  ds4 lab inspect ds4flash.gguf                    what is in a file
+  ds4 lab --help                                   making and measuring models
+
+Environment: DS4_MODEL (model file), DS4_THREADS (threads), DS4_LOCK_FILE (instance lock, /tmp/ds4.lock).
+Exit codes: 0 success, 1 failure, 2 bad usage or another instance running, 130 interrupted.";
+
+/// How the model is asked to think.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Think {
+    /// Not at all.
+    Off,
+    /// As it likes.
+    On,
+    /// As hard as it can.
+    Max,
+}
+
+/// Flags that other programs, or earlier versions, have.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (&["--server"], "is gone; the server is a program of its own (ds4-server)"),
+    (&["--metal-graph-generate"], "is gone; -p generates"),
+    (
+        &["--imatrix-dataset", "--imatrix-out", "--imatrix-max-prompts", "--imatrix-max-tokens"],
+        "is not built yet: collecting an importance matrix comes with the quantiser",
+    ),
+    (&["--dir-steering-file", "--dir-steering-ffn", "--dir-steering-attn"], "is not built yet: steering comes later"),
+    (
+        &[
+            "--head-test",
+            "--first-token-test",
+            "--metal-graph-test",
+            "--metal-graph-full-test",
+            "--metal-graph-prompt-test",
+        ],
+        "is a diagnostic of the C program; `cargo xtask test` checks the same here",
+    ),
+    (&["-mt", "--mt", "--mpp"], "chooses Metal kernels, and this build has only the CPU"),
+];
+
+impl Args {
+    /// Parses the command line. Help and version are printed here.
+    pub(crate) fn parse(args: Vec<String>) -> Result<Self, Failure> {
+        let mut words = Vec::new();
+        let mut text_follows = false;
+        for arg in args {
+            if !text_follows {
+                refuse_foreign(&arg)?;
+            }
+            let arg = if !text_follows && arg == "-sys" { "--system".into() } else { arg };
+            text_follows = ["-p", "--prompt", "--system"].contains(&arg.as_str()) && !text_follows;
+            words.push(arg);
+        }
+        let matches = Self::command().try_get_matches_from(words).map_err(|e| explain("ds4", &e))?;
+        let args = Self::from_arg_matches(&matches).map_err(|e| explain("ds4", &e))?;
+        args.check()?;
+        Ok(args)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let sources = [self.prompt.is_some(), self.prompt_file.is_some(), self.perplexity_file.is_some()];
+        if sources.iter().filter(|s| **s).count() > 1 {
+            let message = "specify only one prompt source: --prompt, --prompt-file or --perplexity-file";
+            return Err(Failure::usage(message));
+        }
+        let has_prompt = self.prompt.is_some() || self.prompt_file.is_some();
+        let wants_prompt = [
+            ("--dump-tokens", self.dump_tokens),
+            ("--dump-logprobs", self.dump_logprobs.is_some()),
+            ("--dump-logits", self.dump_logits.is_some()),
+        ];
+        if let Some((flag, _)) = wants_prompt.iter().find(|(_, on)| *on && !has_prompt) {
+            return Err(Failure::usage(format!("{flag} needs a prompt: -p or --prompt-file")));
+        }
+        let gpu = match self.backend.as_deref() {
+            Some(name @ ("metal" | "cuda")) => Some(name),
+            _ if self.metal => Some("metal"),
+            _ if self.cuda => Some("cuda"),
+            _ => None,
+        };
+        match gpu {
+            Some(name) => {
+                let message =
+                    format!("this build has no {name} backend, only the CPU; drop --{name} or --backend {name}");
+                Err(Failure::usage(message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The prompt, from wherever it comes; none starts a conversation.
+    pub(crate) fn prompt_text(&self) -> Result<Option<String>, Failure> {
+        match (&self.prompt, &self.prompt_file) {
+            (Some(text), _) => Ok(Some(text.clone())),
+            (None, Some(path)) => read_text(path).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Which of the three.
+    pub(crate) fn thinking(&self) -> Think {
+        match (self.nothink, self.think_max) {
+            (true, _) => Think::Off,
+            (_, true) => Think::Max,
+            _ => Think::On,
+        }
+    }
+
+    /// How to draw tokens.
+    pub(crate) fn sampling(&self) -> Sampling {
+        let seed = self.seed.unwrap_or_else(|| {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            now.map_or(1, |t| t.as_nanos() as u64)
+        });
+        Sampling { temperature: self.temp, top_p: self.top_p, min_p: self.min_p, top_k: 0, seed }
+    }
+
+    /// Most tokens to generate.
+    pub(crate) fn max_tokens(&self) -> usize {
+        self.tokens.unwrap_or(50_000)
+    }
+}
+
+/// A file's text.
+pub(crate) fn read_text(path: &std::path::Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|e| Failure::from(format!("{}: {e}", path.display())))
+}
+
+fn refuse_foreign(arg: &str) -> Result<(), Failure> {
+    let name = arg.split('=').next().unwrap_or(arg);
+    match ELSEWHERE.iter().find(|(names, _)| names.contains(&name)) {
+        Some((_, why)) => Err(Failure::usage(format!("{name} {why}"))),
+        None => Ok(()),
+    }
+}
+
+/// Says what is wrong the way the C programs do: option and value in one line.
+pub(crate) fn explain(program: &str, error: &clap::Error) -> Failure {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(", "),
+        _ => String::new(),
+    };
+    let option = context(ContextKind::InvalidArg);
+    let option = option.split([' ', '=']).next().unwrap_or_default();
+    let value = context(ContextKind::InvalidValue);
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            print!("{}", error.render());
+            Failure::silent(0)
+        }
+        ErrorKind::InvalidValue if value.is_empty() => Failure::usage(format!("missing value for {option}")),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let why = std::error::Error::source(error).map(|e| format!(" ({e})")).unwrap_or_default();
+            let valid = context(ContextKind::ValidValue);
+            let valid = if valid.is_empty() { why } else { format!(" (one of {valid})") };
+            Failure::usage(format!("invalid value for {option}: {value}{valid}"))
+        }
+        ErrorKind::UnknownArgument => {
+            eprint!("{}", Args::command().render_usage());
+            eprintln!();
+            Failure::usage(format!("unknown option {option}; {program} --help lists what there is"))
+        }
+        _ => Failure::usage(error.render().to_string().trim_start_matches("error: ").trim_end().to_string()),
+    }
+}
+
+/// A count: 1 to 2^31 - 1.
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
+    match text.parse::<u32>() {
+        Ok(n) if (1..=i32::MAX as u32).contains(&n) => Ok(n as usize),
+        _ => Err("a whole number from 1 to 2147483647".into()),
+    }
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("a whole number from 1 to 18446744073709551615".into()),
+        Ok(n) => Ok(n),
+    }
+}
+
+fn float(text: &str, least: f32, most: f32) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(x) if (least..=most).contains(&x) => Ok(x),
+        _ => Err(format!("a number from {least} to {most}")),
+    }
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    float(text, 0.0, 100.0)
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    float(text, 0.0, 1.0)
+}
+
+fn margin(text: &str) -> Result<f32, String> {
+    float(text, 0.0, 1000.0)
+}

@@ -1,0 +1,67 @@
+//! `ds4`: one program for everything.
+//!
+//! Exit codes: 0 success, 1 a failure at run time, 2 bad usage or another instance running, 130 interrupted.
+
+mod args;
+mod builtin;
+mod chat;
+mod dump;
+mod failure;
+mod interrupt;
+mod lab;
+mod lock;
+mod once;
+mod open;
+mod printer;
+mod progress;
+mod repl;
+
+use std::process::ExitCode;
+
+use args::Args;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let mut args: Vec<String> = match collect(std::env::args_os()) {
+        Ok(args) => args,
+        Err(failure) => return failure.report(),
+    };
+    let result = match args.get(1).map(String::as_str) {
+        Some("lab") => {
+            args.remove(0);
+            lab::run(&args)
+        }
+        _ => Args::parse(args).and_then(|args| run(&args)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Arguments as text; file names that are not are refused by name.
+fn collect(args: std::env::ArgsOs) -> Result<Vec<String>, Failure> {
+    let text = |arg: std::ffi::OsString| {
+        arg.into_string().map_err(|arg| Failure::usage(format!("argument {arg:?} is not valid UTF-8")))
+    };
+    args.map(text).collect()
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    if args.inspect {
+        return open::inspect(args);
+    }
+    if args.dump_tokens {
+        return dump::tokens(args);
+    }
+    if args.perplexity_file.is_some() {
+        return dump::perplexity(args);
+    }
+    if args.dump_logprobs.is_some() || args.dump_logits.is_some() {
+        return dump::observed(args);
+    }
+    match args.prompt_text()? {
+        Some(prompt) => once::run(args, &prompt),
+        None => repl::run(args),
+    }
+}

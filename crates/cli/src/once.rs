@@ -1,0 +1,80 @@
+//! One prompt, one answer.
+
+use ds4_chat::Mode;
+use ds4_engine::{Event, Finish, Observe, Request, Run, Usage};
+use ds4_tokenizer::{StreamDecoder, Tokenizer};
+
+use crate::args::Args;
+use crate::failure::Failure;
+use crate::open::Opened;
+use crate::printer::Printer;
+use crate::progress::PromptLine;
+use crate::{chat, interrupt};
+
+/// `ds4 -p TEXT`
+pub(crate) fn run(args: &Args, prompt: &str) -> Result<(), Failure> {
+    interrupt::install()?;
+    let opened = Opened::new(args)?;
+    let (tokens, options) = chat::prompt_tokens(args, &opened.model, opened.builtin, prompt)?;
+    let tokenizer = &opened.model.tokenizer;
+    let request = Request {
+        tokens,
+        sampling: args.sampling(),
+        max_tokens: args.max_tokens(),
+        stop: vec![tokenizer.eos()],
+        observe: Observe::Nothing,
+        score_from: None,
+    };
+    let mut sequence = opened.engine.sequence()?;
+    let mut printer = Printer::new(options.mode == Mode::Thinking);
+    let (finish, usage, _) = print_answer(sequence.submit(request)?, tokenizer, &mut printer)?;
+    report(finish, &usage);
+    match finish {
+        Finish::Cancelled => Err(Failure::interrupted()),
+        _ => Ok(()),
+    }
+}
+
+/// Prints an answer while it is made; returns how it ended and its tokens.
+pub(crate) fn print_answer(
+    run: Run<'_, '_>,
+    tokenizer: &Tokenizer,
+    printer: &mut Printer,
+) -> Result<(Finish, Usage, Vec<u32>), Failure> {
+    let guard = interrupt::watch(run.cancel_flag());
+    let line = PromptLine::new();
+    let mut decoder = StreamDecoder::new(tokenizer);
+    let (mut reused, mut generated) = (None, Vec::new());
+    let mut end = None;
+    for event in run {
+        match event {
+            Event::Prefill { done, total } => line.show(done, total, *reused.get_or_insert(done)),
+            Event::Token(token) => {
+                generated.push(token.id);
+                printer.push(&decoder.push(token.id))?;
+            }
+            Event::Finished(finish, usage) => end = Some((finish, usage)),
+            Event::Failed(why) => return Err(Failure::from(why)),
+            Event::Scored { .. } | Event::Observed(_) => {}
+        }
+    }
+    line.close();
+    printer.push(&decoder.finish())?;
+    printer.finish()?;
+    drop(guard);
+    let (finish, usage) = end.ok_or_else(|| Failure::from("the engine stopped without an answer"))?;
+    Ok((finish, usage, generated))
+}
+
+/// Speeds, and why an answer is shorter than it would be.
+pub(crate) fn report(finish: Finish, usage: &Usage) {
+    let total = usage.prompt + usage.generated;
+    match finish {
+        Finish::Context => eprintln!("ds4: the context is full at {total} tokens; raise --ctx for more"),
+        Finish::Length => eprintln!("ds4: stopped after {} tokens (-n)", usage.generated),
+        Finish::Cancelled => eprintln!("ds4: interrupted"),
+        Finish::Stop => {}
+    }
+    let (prefill, decode) = (usage.prefill_rate(), usage.decode_rate());
+    eprintln!("ds4: prefill: {prefill:.2} t/s, generation: {decode:.2} t/s");
+}

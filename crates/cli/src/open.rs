@@ -1,0 +1,118 @@
+//! From flags to a running engine.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ds4_engine::{Engine, Machine, Model, Options, Plan, load_tokenizer};
+use ds4_gguf::File;
+use ds4_model::Numerics;
+use ds4_tokenizer::Tokenizer;
+
+use crate::args::Args;
+use crate::builtin;
+use crate::failure::Failure;
+use crate::lock::InstanceLock;
+use crate::progress::Bar;
+
+/// Most prompt tokens in one step.
+const STEP: usize = 256;
+
+/// An engine, and the lock that lets it run.
+pub(crate) struct Opened {
+    pub(crate) engine: Engine,
+    pub(crate) model: Arc<Model>,
+    /// Whether it is the model inside the program.
+    pub(crate) builtin: bool,
+    _lock: InstanceLock,
+}
+
+impl Opened {
+    /// Opens what the flags say, prints the memory plan and holds to it.
+    pub(crate) fn new(args: &Args) -> Result<Self, Failure> {
+        let lock = InstanceLock::take()?;
+        let path = model_path(args);
+        if path.is_none() {
+            eprintln!("ds4: {}", builtin::NOTICE);
+        }
+        let file = open_file(path.as_ref())?;
+        if args.warm_weights {
+            let bar = Bar::new("reading weights");
+            file.touch(|done, total| bar.show(done, total));
+        }
+        let mut model = Model::from_file(file)?;
+        if let Some(path) = &args.mtp {
+            model.add_mtp(path)?;
+            eprintln!("ds4: drafting weights {} fit; drafting is not built yet and stays off", path.display());
+        }
+        let model = Arc::new(model);
+        let engine = start(args, &model, args.ctx, path.as_ref())?;
+        Ok(Self { engine, model, builtin: path.is_none(), _lock: lock })
+    }
+
+    /// Starts again with another context.
+    pub(crate) fn restart(self, args: &Args, context: usize) -> Result<Self, Failure> {
+        let Self { engine, model, builtin, _lock } = self;
+        drop(engine);
+        let engine = start(args, &model, context, None)?;
+        Ok(Self { engine, model, builtin, _lock })
+    }
+}
+
+fn start(args: &Args, model: &Arc<Model>, context: usize, path: Option<&PathBuf>) -> Result<Engine, Failure> {
+    let numerics = if args.quality { Numerics::QUALITY } else { Numerics::DEFAULT };
+    let oversubscribe = args.allow_oversubscribe;
+    let options = Options { numerics, context, threads: threads(args)?, step: STEP, oversubscribe };
+    let plan = Plan::new(model, numerics, options.limits());
+    eprintln!("ds4: context {context}, memory: {plan}");
+    let larger = Machine::measure().is_some_and(|m| plan.weights + plan.anonymous() > m.available);
+    if let Some(path) = path.filter(|_| larger && oversubscribe) {
+        warn_of_disk(model, path)?;
+    }
+    Ok(Engine::start(Arc::clone(model), options)?)
+}
+
+/// A model larger than memory runs at the disk's speed: says which.
+fn warn_of_disk(model: &Model, path: &Path) -> Result<(), Failure> {
+    let bytes_per_second = ds4_engine::disk_rate(path)?;
+    let seconds = model.weights.bytes_per_token() as f64 / bytes_per_second;
+    eprintln!(
+        "ds4: the model is larger than free memory; from this disk ({:.0} MB/s) expect about {seconds:.1} s a token",
+        bytes_per_second / 1e6
+    );
+    Ok(())
+}
+
+/// `-m`, `$DS4_MODEL`, `./ds4flash.gguf`, or none for the built-in model.
+fn model_path(args: &Args) -> Option<PathBuf> {
+    let named = args.model.clone().or_else(|| std::env::var_os("DS4_MODEL").map(PathBuf::from));
+    named.or_else(|| Some(PathBuf::from("ds4flash.gguf")).filter(|p| p.exists()))
+}
+
+fn open_file(path: Option<&PathBuf>) -> Result<File, Failure> {
+    match path {
+        Some(path) => Ok(File::open(path)?),
+        None => Ok(builtin::open()?),
+    }
+}
+
+fn threads(args: &Args) -> Result<usize, Failure> {
+    if let Some(threads) = args.threads {
+        return Ok(threads);
+    }
+    match std::env::var("DS4_THREADS") {
+        Ok(text) => crate::args::positive(&text)
+            .map_err(|why| Failure::usage(format!("invalid value for DS4_THREADS: {text} ({why})"))),
+        Err(_) => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+    }
+}
+
+/// The tokenizer alone: no weights, no lock.
+pub(crate) fn tokenizer(args: &Args) -> Result<Tokenizer, Failure> {
+    Ok(load_tokenizer(&open_file(model_path(args).as_ref())?)?)
+}
+
+/// `--inspect`
+pub(crate) fn inspect(args: &Args) -> Result<(), Failure> {
+    let file = open_file(model_path(args).as_ref())?;
+    crate::lab::print_summary(&file)
+}

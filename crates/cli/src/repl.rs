@@ -1,0 +1,202 @@
+//! A conversation in the terminal.
+
+use std::path::PathBuf;
+
+use ds4_chat::{Conversation, Message, Mode, Options, Role, render};
+use ds4_engine::{Finish, Observe, Request, Sequence};
+use rustyline::error::ReadlineError;
+use rustyline::{Config, DefaultEditor};
+
+use crate::args::{Args, Think, positive, read_text};
+use crate::failure::Failure;
+use crate::once::{print_answer, report};
+use crate::open::Opened;
+use crate::printer::Printer;
+use crate::{chat, interrupt};
+
+const PROMPT: &str = "ds4> ";
+const HELP: &str = "\
+/help               this list
+/think              think before answering
+/think-max          think as hard as possible; needs a context of 393216
+/nothink            answer at once
+/ctx N              start again with a context of N tokens
+/read FILE          send a file's text as the next message
+/quit, /exit        leave; Ctrl-D too
+Ctrl-C              stop the answer under way";
+
+/// What the loop does next.
+enum Next {
+    /// Read another line.
+    Line,
+    /// Start over with this context.
+    Context(usize),
+    /// Leave.
+    Quit,
+}
+
+/// `ds4` without a prompt.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    interrupt::install()?;
+    let mut lines = Lines::new()?;
+    let mut think = args.thinking();
+    let mut opened = Opened::new(args)?;
+    loop {
+        let context = opened.engine.options().context;
+        let mut talk = Talk {
+            args,
+            opened: &opened,
+            sequence: opened.engine.sequence()?,
+            conversation: chat::begin(args, opened.builtin),
+            think,
+            options: chat::options(args, &opened.model, think, context),
+            known: None,
+        };
+        let next = loop {
+            let Some(line) = lines.read()? else { break Next::Quit };
+            match talk.line(&line)? {
+                Next::Line => {}
+                other => break other,
+            }
+        };
+        think = talk.think;
+        drop(talk);
+        match next {
+            Next::Context(n) => opened = opened.restart(args, n)?,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Lines from the terminal, with history.
+struct Lines {
+    editor: DefaultEditor,
+    history: Option<PathBuf>,
+}
+
+impl Lines {
+    fn new() -> Result<Self, Failure> {
+        let config = Config::builder().max_history_size(512)?.auto_add_history(true).build();
+        let mut editor = DefaultEditor::with_config(config)?;
+        let history = std::env::home_dir().map(|home| home.join(".ds4_history"));
+        if let Some(path) = &history {
+            let _ = editor.load_history(path); // none yet
+        }
+        Ok(Self { editor, history })
+    }
+
+    /// The next line that is not empty; none at the end of input.
+    fn read(&mut self) -> Result<Option<String>, Failure> {
+        loop {
+            match self.editor.readline(PROMPT) {
+                Ok(line) if line.trim().is_empty() => {}
+                Ok(line) => {
+                    if let Some(path) = &self.history
+                        && let Err(error) = self.editor.save_history(path)
+                    {
+                        eprintln!("ds4: {}: {error}", path.display());
+                        self.history = None;
+                    }
+                    return Ok(Some(line));
+                }
+                Err(ReadlineError::Interrupted) => eprintln!("ds4: /quit or Ctrl-D leaves"),
+                Err(ReadlineError::Eof) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// A conversation under way.
+struct Talk<'a> {
+    args: &'a Args,
+    opened: &'a Opened,
+    sequence: Sequence<'a>,
+    conversation: Conversation,
+    think: Think,
+    options: Options,
+    /// Text and tokens of the last prompt with its answer, exactly as they were.
+    known: Option<(String, Vec<u32>)>,
+}
+
+impl Talk<'_> {
+    fn line(&mut self, line: &str) -> Result<Next, Failure> {
+        let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        match command {
+            "/help" => println!("{HELP}"),
+            "/think" => self.set_thinking(Think::On),
+            "/think-max" => self.set_thinking(Think::Max),
+            "/nothink" => self.set_thinking(Think::Off),
+            "/quit" | "/exit" => return Ok(Next::Quit),
+            "/ctx" => match positive(rest.trim()) {
+                Ok(n) => return Ok(Next::Context(n)),
+                Err(why) => eprintln!("ds4: invalid value for /ctx: {} ({why})", rest.trim()),
+            },
+            "/read" => match read_text(rest.trim().as_ref()) {
+                Ok(text) => self.say(&text)?,
+                Err(failure) => drop(failure.report()),
+            },
+            _ if command.starts_with('/') => eprintln!("ds4: unknown command: {command}; /help lists them"),
+            _ => self.say(line)?,
+        }
+        Ok(Next::Line)
+    }
+
+    fn set_thinking(&mut self, think: Think) {
+        self.think = think;
+        let context = self.opened.engine.options().context;
+        self.options = chat::options(self.args, &self.opened.model, think, context);
+    }
+
+    /// The user's turn and the answer to it.
+    fn say(&mut self, text: &str) -> Result<(), Failure> {
+        self.conversation.messages.push(Message::new(Role::User, text));
+        let (rendered, tokens) = self.tokens()?;
+        let request = Request {
+            tokens: tokens.clone(),
+            sampling: self.args.sampling(),
+            max_tokens: self.args.max_tokens(),
+            stop: vec![self.opened.model.tokenizer.eos()],
+            observe: Observe::Nothing,
+            score_from: None,
+        };
+        let mut printer = Printer::new(self.options.mode == Mode::Thinking);
+        let run = match self.sequence.submit(request) {
+            Ok(run) => run,
+            Err(error) => {
+                self.conversation.messages.pop();
+                eprintln!("ds4: {error}; /ctx N starts again with more");
+                return Ok(());
+            }
+        };
+        let (finish, usage, generated) = print_answer(run, &self.opened.model.tokenizer, &mut printer)?;
+        report(finish, &usage);
+        if finish == Finish::Cancelled && generated.is_empty() {
+            self.conversation.messages.pop();
+            return Ok(());
+        }
+        let whole = rendered + &self.opened.model.tokenizer.decode(&generated);
+        self.known = Some((whole, [tokens, generated].concat()));
+        self.conversation.messages.push(Message::assistant(printer.reasoning, printer.text));
+        Ok(())
+    }
+
+    /// The conversation's text and tokens. Where the text goes on as it was, the tokens do too: what the model drew need
+    /// not be what its text would be split into.
+    fn tokens(&self) -> Result<(String, Vec<u32>), Failure> {
+        let tokenizer = &self.opened.model.tokenizer;
+        let mut rendered = render(&self.conversation, &self.options);
+        let text = rendered.text.clone();
+        if let Some((known, tokens)) = &self.known
+            && text.starts_with(known.as_str())
+            // A control token follows, so that no piece of text is cut.
+            && rendered.specials.iter().any(|s| s.start == known.len())
+        {
+            rendered.text.drain(..known.len());
+            rendered.specials.retain(|s| s.start >= known.len());
+            rendered.specials.iter_mut().for_each(|s| *s = s.start - known.len()..s.end - known.len());
+            return Ok((text, [tokens.clone(), chat::encode(tokenizer, &rendered)?].concat()));
+        }
+        Ok((text, chat::encode(tokenizer, &rendered)?))
+    }
+}

@@ -1,0 +1,5 @@
+//! Making and measuring models.
+
+pub mod convert;
+pub mod inspect;
+pub mod synth;

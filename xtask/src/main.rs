@@ -1,0 +1,53 @@
+//! Chores of this repository.
+//!
+//! `cargo xtask test` runs every test and counts what this machine cannot run. `cargo xtask soak` runs the long ones:
+//! fuzzing, damaged files, bit identity, a very long context.
+
+mod soak;
+mod test;
+
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+usage: cargo xtask test [ARGUMENTS OF THE TEST RUNNER]
+       cargo xtask soak [--slice] [PART]...
+
+test   every test of the workspace, with cargo-nextest where it is installed
+soak   long runs; --slice: about a minute in all. Parts: fuzz, damage, bits, context";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let done = match args.split_first() {
+        Some((command, rest)) if command == "test" => test::run(rest),
+        Some((command, rest)) if command == "soak" => soak::run(rest),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Cargo, as this process was started by it.
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    command.args(args);
+    command
+}
+
+/// Runs a command to its end with its output on ours; whether it succeeded.
+fn succeeds(command: &mut Command) -> bool {
+    match command.status() {
+        Ok(status) => status.success(),
+        Err(error) => {
+            eprintln!("xtask: {command:?}: {error}");
+            false
+        }
+    }
+}
+
+/// Whether a cargo subcommand is installed.
+fn has(subcommand: &str) -> bool {
+    let quiet = std::process::Stdio::null;
+    cargo(&[subcommand, "--version"]).stdout(quiet()).stderr(quiet()).status().is_ok_and(|s| s.success())
+}

@@ -1,0 +1,99 @@
+//! Long runs of the tests that look for rare trouble. `--slice` gives each part a few seconds.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::{cargo, succeeds};
+
+/// One kind of trouble to look for.
+struct Part {
+    name: &'static str,
+    run: fn(slice: bool) -> Outcome,
+}
+
+enum Outcome {
+    Passed,
+    Failed,
+    Skipped(&'static str),
+}
+
+const PARTS: [Part; 4] = [
+    Part { name: "fuzz", run: fuzz },
+    Part { name: "damage", run: damage },
+    Part { name: "bits", run: bits },
+    Part { name: "context", run: context },
+];
+
+/// Runs the parts named, or all.
+pub(crate) fn run(arguments: &[String]) -> bool {
+    let slice = arguments.iter().any(|a| a == "--slice");
+    let named: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
+    if let Some(unknown) = named.iter().find(|n| PARTS.iter().all(|p| p.name != n.as_str())) {
+        eprintln!("xtask: no part called {unknown}; there are fuzz, damage, bits, context");
+        return false;
+    }
+    let mut good = true;
+    for part in PARTS.iter().filter(|p| named.is_empty() || named.iter().any(|n| *n == p.name)) {
+        let start = Instant::now();
+        let word = match (part.run)(slice) {
+            Outcome::Passed => "passed".to_string(),
+            Outcome::Skipped(why) => format!("skipped: {why}"),
+            Outcome::Failed => {
+                good = false;
+                "FAILED".to_string()
+            }
+        };
+        println!("soak {}: {word} ({:.0} s)", part.name, start.elapsed().as_secs_f64());
+    }
+    good
+}
+
+fn outcome(passed: bool) -> Outcome {
+    if passed { Outcome::Passed } else { Outcome::Failed }
+}
+
+/// Coverage-guided fuzzing of every parser of untrusted bytes.
+fn fuzz(slice: bool) -> Outcome {
+    // Not the cargo that started us: only rustup's understands +nightly.
+    let nightly = || {
+        let mut command = Command::new("cargo");
+        command.args(["+nightly", "fuzz"]).env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+        command
+    };
+    if !nightly().arg("--version").output().is_ok_and(|o| o.status.success()) {
+        return Outcome::Skipped("needs cargo-fuzz and a nightly toolchain");
+    }
+    let seconds = if slice { 10 } else { 600 };
+    let limit = format!("-max_total_time={seconds}");
+    let target = |name| {
+        let options = ["run", name, "--", &limit, "-rss_limit_mb=1024", "-print_final_stats=1"];
+        succeeds(nightly().args(options))
+    };
+    outcome(["gguf", "tokenizer"].into_iter().all(target))
+}
+
+/// Damaged model files.
+fn damage(slice: bool) -> Outcome {
+    let files = if slice { "4000" } else { "200000" };
+    outcome(test("ds4-engine", "hostile", "damaged_files", &[("DS4_HOSTILE_FILES", files)]))
+}
+
+/// The same bits however tokens are fed.
+fn bits(slice: bool) -> Outcome {
+    let cases = if slice { "4" } else { "200" };
+    outcome(test("ds4-lab", "oracle_bit_identity", "", &[("PROPTEST_CASES", cases)]))
+}
+
+/// A context of 100,000 tokens filled to the last one.
+fn context(slice: bool) -> Outcome {
+    let tokens = if slice { "8000" } else { "100000" };
+    outcome(test("ds4-engine", "context", "filled_exactly", &[("DS4_SOAK_CONTEXT", tokens)]))
+}
+
+/// One test binary, optimised, with settings in its environment.
+fn test(package: &str, binary: &str, filter: &str, settings: &[(&str, &str)]) -> bool {
+    let args = ["test", "--release", "--package", package, "--test", binary, "--", "--nocapture", "--test-threads=1"];
+    let mut command = cargo(&args);
+    command.arg(filter).envs(settings.iter().copied());
+    succeeds(&mut command)
+}
