@@ -1,5 +1,6 @@
 //! Stored rows: FP8 key/value rows and FP4 indexer rows (docs/numerics.md 7).
 
+use ds4_gguf::blocks::float::{E2M1, E4M3FN, e8m0_to_f32};
 use ds4_model::RowLayout;
 use half::f16;
 
@@ -9,10 +10,6 @@ pub const FP4_BLOCK: usize = 32;
 const BROKEN: u8 = 255;
 /// Twice the value of each e2m1 code.
 const FP4_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
-/// Values of the e2m1 codes.
-const FP4_VALUES: [f32; 16] = [0., 0.5, 1., 1.5, 2., 3., 4., 6., -0., -0.5, -1., -1.5, -2., -3., -4., -6.];
-/// Values of the e4m3 codes.
-static FP8_VALUES: [f32; 256] = fp8_values();
 
 /// Stores `x` as a row.
 pub fn encode(layout: RowLayout, x: &[f32], row: &mut [u8]) {
@@ -63,9 +60,9 @@ fn decode_fp8(row: &[u8], nope: usize, block: usize, x: &mut [f32]) {
     let (scales, rope) = rest.split_at(nope / block);
     let (x, x_rope) = x.split_at_mut(nope);
     for ((x, codes), scale) in x.chunks_mut(block).zip(codes.chunks(block)).zip(scales) {
-        let scale = scale_value(*scale);
+        let scale = e8m0_to_f32(*scale);
         for (x, code) in x.iter_mut().zip(codes) {
-            *x = FP8_VALUES[*code as usize] * scale;
+            *x = E4M3FN[*code as usize] * scale;
         }
     }
     for (x, bytes) in x_rope.iter_mut().zip(rope.as_chunks::<2>().0) {
@@ -87,9 +84,9 @@ fn encode_fp4(x: &[f32], width: usize, row: &mut [u8]) {
 #[inline(always)]
 fn decode_fp4(row: &[u8], width: usize, x: &mut [f32]) {
     for (b, x) in x[..width].chunks_mut(FP4_BLOCK).enumerate() {
-        let scale = scale_value(row[width / 2 + b]);
+        let scale = e8m0_to_f32(row[width / 2 + b]);
         for (pair, byte) in x.as_chunks_mut::<2>().0.iter_mut().zip(&row[b * FP4_BLOCK / 2..]) {
-            *pair = [byte & 15, byte >> 4].map(|code| FP4_VALUES[code as usize] * scale);
+            *pair = [byte & 15, byte >> 4].map(|code| E2M1[code as usize] * scale);
         }
     }
 }
@@ -101,7 +98,7 @@ pub fn fp4_block(row: &[u8], width: usize, b: usize, doubled: &mut [i8; FP4_BLOC
     for (pair, byte) in doubled.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
         *pair = [FP4_DOUBLED[(byte & 15) as usize], FP4_DOUBLED[(byte >> 4) as usize]];
     }
-    0.5 * scale_value(row[width / 2 + b])
+    0.5 * e8m0_to_f32(row[width / 2 + b])
 }
 
 /// Biased exponent of 2^ceil(log2(max(amax, floor) / largest)).
@@ -112,15 +109,6 @@ fn scale_byte(x: &[f32], floor: f32, largest: f32) -> u8 {
     }
     let bits = (amax.max(floor) * (1.0 / largest)).to_bits();
     (bits >> 23) as u8 + u8::from(bits & 0x7F_FFFF != 0)
-}
-
-#[inline(always)]
-fn scale_value(byte: u8) -> f32 {
-    match byte {
-        BROKEN => f32::NAN,
-        0 => f32::from_bits(0x0040_0000), // 2^-127
-        _ => f32::from_bits((byte as u32) << 23),
-    }
 }
 
 /// 1 / scale, a power of two; zero for a broken block.
@@ -147,24 +135,6 @@ fn fp8_code(v: f32) -> u8 {
     let bits = magnitude.to_bits();
     let rounded = bits + 0x7_FFFF + ((bits >> 20) & 1);
     sign | ((rounded >> 20) - (120 << 3)) as u8
-}
-
-const fn fp8_values() -> [f32; 256] {
-    let mut values = [0.0; 256];
-    let mut code = 0;
-    while code < 256 {
-        let (exponent, mantissa) = ((code >> 3) & 15, code & 7);
-        let magnitude = if code & 0x7F == 0x7F {
-            f32::NAN
-        } else if exponent == 0 {
-            mantissa as f32 / 512.0
-        } else {
-            f32::from_bits(((exponent as u32 + 120) << 23) | ((mantissa as u32) << 20))
-        };
-        values[code] = if code & 0x80 == 0 { magnitude } else { -magnitude };
-        code += 1;
-    }
-    values
 }
 
 /// The nearest e2m1 code, clamped to ±6, ties to the even code.
@@ -199,7 +169,7 @@ mod tests {
     #[test]
     fn every_code_survives_its_own_rounding() {
         for code in (0..=255u8).filter(|c| c & 0x7F != 0x7F) {
-            assert_eq!(fp8_code(FP8_VALUES[code as usize]), code);
+            assert_eq!(fp8_code(E4M3FN[code as usize]), code);
         }
         for code in 0..16u8 {
             assert_eq!(
@@ -212,7 +182,7 @@ mod tests {
     #[test]
     fn halfway_values_go_to_the_even_code() {
         for code in 0..0x7E {
-            let half = (FP8_VALUES[code] + FP8_VALUES[code + 1]) / 2.0;
+            let half = (E4M3FN[code] + E4M3FN[code + 1]) / 2.0;
             assert_eq!(fp8_code(half) as usize, if code % 2 == 0 { code } else { code + 1 });
             assert_eq!(fp8_code(half.next_down()) as usize, code);
             assert_eq!(fp8_code(half.next_up()) as usize, code + 1);

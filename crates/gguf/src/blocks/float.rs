@@ -1,4 +1,5 @@
-//! Plain floats: f32, f16 and bf16 as tensors hold them, and the 8-bit floats of Hugging Face checkpoints.
+//! Plain floats: f32, f16 and bf16 as tensors hold them, and the 8-bit and 4-bit floats of Hugging Face checkpoints and
+//! of stored rows.
 
 /// The f32 equal to the IEEE half `bits`; exact, subnormals, infinities and NaN included.
 ///
@@ -50,6 +51,9 @@ pub static E4M3FN: [f32; 256] = {
     }
     table
 };
+
+/// The values of FP4 numbers: sign, 2 exponent bits with bias 1, 1 fraction bit; neither infinities nor NaN (E2M1).
+pub const E2M1: [f32; 16] = [0., 0.5, 1., 1.5, 2., 3., 4., 6., -0., -0.5, -1., -1.5, -2., -3., -4., -6.];
 
 /// The power of two that an E8M0 scale stands for: 2^(bits - 127), from 2^-127 to 2^127; 255 is NaN.
 #[inline]
@@ -161,5 +165,16 @@ mod tests {
         assert!(e4m3fn_to_f32(0xff).is_nan());
         assert_eq!([0, 1, 127, 254].map(e8m0_to_f32), [-127, -126, 0, 127].map(|e| 2f32.powi(e)));
         assert!(e8m0_to_f32(255).is_nan());
+    }
+
+    #[test]
+    fn four_bit_floats_follow_their_definition() {
+        for code in 0..16u8 {
+            let (exponent, fraction) = (i32::from(code >> 1 & 3), f32::from(code & 1));
+            let magnitude =
+                if exponent == 0 { fraction / 2.0 } else { (1.0 + fraction / 2.0) * 2f32.powi(exponent - 1) };
+            let value = if code & 8 == 0 { magnitude } else { -magnitude };
+            assert_eq!(E2M1[usize::from(code)].to_bits(), value.to_bits(), "{code}");
+        }
     }
 }
