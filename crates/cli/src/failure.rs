@@ -20,6 +20,11 @@ impl Failure {
         Self { message: String::new(), code: 130 }
     }
 
+    /// Ctrl-C, and what became of the work.
+    pub(crate) fn interrupted_with(message: String) -> Self {
+        Self { message, code: 130 }
+    }
+
     /// Text that was asked for, such as help: no failure at all.
     pub(crate) fn silent(code: u8) -> Self {
         Self { message: String::new(), code }

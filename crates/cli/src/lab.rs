@@ -1,16 +1,19 @@
 //! `ds4 lab`: making and measuring models.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ds4_gguf::{File, Format};
-use ds4_lab::convert::{self, Recipe};
+use ds4_lab::convert::{self, Progress, Recipe};
 use ds4_lab::{inspect, synth};
 use ds4_tokenizer::Vocabulary;
 
 use crate::args::{explain, positive, read_text};
 use crate::failure::Failure;
-use crate::progress::{Bar, Counter};
+use crate::interrupt;
+use crate::progress::Bar;
 
 /// Making and measuring models.
 #[derive(Parser)]
@@ -26,7 +29,8 @@ enum Command {
     Inspect(Inspect),
     /// Write a model with the real shapes of every layer and random weights, for measuring and testing
     Synth(Synth),
-    /// Convert a Hugging Face checkpoint (safetensors in F32, F16 or BF16) to GGUF
+    /// Convert a Hugging Face checkpoint (safetensors) to GGUF
+    #[command(after_help = CONVERT_HELP)]
     Convert(Convert),
 }
 
@@ -85,9 +89,28 @@ enum SynthRecipe {
     Q4,
 }
 
+const CONVERT_HELP: &str = "\
+The folder is a download of a V4 model: config.json, tokenizer.json, the *.safetensors, and with several of them
+model.safetensors.index.json. Tensors may be F32, F16, BF16, F8_E4M3 with F8_E8M0 scales per 128x128, or FP4 (I8) with
+F8_E8M0 scales per row and 32 columns. FP8 and FP4 are decoded exactly and stored in the formats chosen here.
+
+Everything is checked first: a missing or cut-off shard, a tensor of another shape or type, the space on the disk. Then
+FILE.part grows. Whatever ends the program, the same command continues from there; when the shards or the options have
+changed since, it says so, and --overwrite begins anew. Each thread needs about 4 MiB.
+
+Formats (the default, q8_0, keeps embedding, compressor, indexer and small tensors in f16; norms, biases and sinks are
+f32 in any case). Formats of 2 to 6 bits (q4_k, q2_k, iq2_xxs) cannot be written yet.
+
+Examples:
+  ds4 lab convert DeepSeek-V4-Flash --out flash-q8.gguf
+  ds4 lab convert DeepSeek-V4-Flash --out flash-f16.gguf --type f16
+  ds4 lab convert DeepSeek-V4-Flash --out flash.gguf --experts q8_0 --attention bf16 --output f16
+  ds4 lab convert DeepSeek-V4-Flash --out flash-mtp.gguf --mtp    the drafting block, for ds4 --mtp";
+
 #[derive(clap::Args)]
 struct Convert {
     /// Folder with config.json and *.safetensors
+    #[arg(value_name = "FOLDER")]
     checkpoint: PathBuf,
     /// File to write
     #[arg(long, value_name = "FILE")]
@@ -125,18 +148,27 @@ struct Convert {
     /// Convert the drafting block (mtp.0.*) to a file of its own
     #[arg(long)]
     mtp: bool,
-    /// Replace an existing file
+    /// Threads that read, convert and write [default: all processors]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Replace an existing file, and an unfinished one that cannot be continued
     #[arg(long)]
     overwrite: bool,
 }
 
 fn format(text: &str) -> Result<Format, String> {
-    let known = [Format::F32, Format::F16, Format::BF16, Format::Q8_0];
-    Format::parse(text).filter(|f| known.contains(f)).ok_or_else(|| "f32, f16, bf16 or q8_0".into())
+    match Format::parse(text) {
+        Some(format @ (Format::F32 | Format::F16 | Format::BF16 | Format::Q8_0)) => Ok(format),
+        Some(other) => Err(format!("{other} cannot be written yet; f32, f16, bf16 or q8_0")),
+        None => Err("f32, f16, bf16 or q8_0".into()),
+    }
 }
 
 fn small_format(text: &str) -> Result<Format, String> {
-    format(text).ok().filter(|f| *f != Format::Q8_0).ok_or_else(|| "f32, f16 or bf16".into())
+    match format(text)? {
+        Format::Q8_0 => Err("f32, f16 or bf16".into()),
+        format => Ok(format),
+    }
 }
 
 /// `ds4 lab …`
@@ -218,6 +250,7 @@ fn convert_checkpoint(args: &Convert) -> Result<(), Failure> {
     ] {
         *family = format.unwrap_or(*family);
     }
+    let all_processors = || std::thread::available_parallelism().map_or(1, usize::from);
     let options = convert::Options {
         checkpoint: &args.checkpoint,
         vocabulary: vocabulary.as_ref(),
@@ -225,14 +258,34 @@ fn convert_checkpoint(args: &Convert) -> Result<(), Failure> {
         recipe,
         mtp: args.mtp,
         overwrite: args.overwrite,
+        threads: args.threads.map_or_else(all_processors, usize::from),
     };
-    let counter = Counter::new("tensors");
-    convert::convert(&options, &args.out, |done, total| counter.show(done, total))?;
+    run_conversion(&options, &args.out)?;
     let bytes = std::fs::metadata(&args.out)?.len();
     println!("{}: {:.1} MB", args.out.display(), bytes as f64 / 1e6);
     Ok(())
 }
 
-fn vocabulary(path: &std::path::Path) -> Result<Vocabulary, Failure> {
+/// Converts with a bar and until Ctrl-C.
+fn run_conversion(options: &convert::Options<'_>, out: &Path) -> Result<(), Failure> {
+    interrupt::install()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let _guard = interrupt::watch(stop.clone());
+    let bar = Bar::new("converting");
+    let mut begun = false;
+    let converted = convert::convert(options, out, &stop, &mut |Progress { done, total }| {
+        if !std::mem::replace(&mut begun, true) && done > 0 {
+            eprintln!("ds4: continuing from {}.part", out.display());
+        }
+        bar.show(done, total);
+    });
+    bar.clear();
+    converted.map_err(|error| match error {
+        convert::Error::Interrupted { .. } => Failure::interrupted_with(error.to_string()),
+        error => error.into(),
+    })
+}
+
+fn vocabulary(path: &Path) -> Result<Vocabulary, Failure> {
     Vocabulary::from_hf_json(&read_text(path)?).map_err(|e| Failure::from(format!("{}: {e}", path.display())))
 }

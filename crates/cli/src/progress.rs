@@ -1,55 +1,52 @@
-//! Progress on a terminal's stderr; nothing elsewhere.
+//! Progress on stderr.
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar for something that takes bytes.
+/// How often a line is written where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// A bar for something that takes bytes; off a terminal a line now and then.
 pub(crate) struct Bar {
     bar: ProgressBar,
+    what: &'static str,
+    /// When the last line was written; none on a terminal.
+    line: Option<Cell<Option<Instant>>>,
 }
 
 impl Bar {
-    /// A bar that says what is done; hidden when stderr is not a terminal.
+    /// A bar that says what is done.
     pub(crate) fn new(what: &'static str) -> Self {
         let bar = ProgressBar::new(0).with_message(what);
         let template = "ds4: {msg} {bytes}/{total_bytes} ({percent}%) {bytes_per_sec}, {eta} left";
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar }
+        let line = (!std::io::stderr().is_terminal()).then(Cell::default);
+        Self { bar, what, line }
     }
 
     /// So much of so much.
     pub(crate) fn show(&self, done: u64, total: u64) {
+        if let Some(last) = &self.line {
+            if last.get().is_none_or(|last| last.elapsed() >= LINE_EVERY) {
+                last.set(Some(Instant::now()));
+                let percent = done as u128 * 100 / u128::from(total.max(1));
+                eprintln!("ds4: {} {:.1}/{:.1} MB ({percent}%)", self.what, done as f64 / 1e6, total as f64 / 1e6);
+            }
+            return;
+        }
         self.bar.set_length(total);
         self.bar.set_position(done);
         if done >= total {
-            self.bar.finish_and_clear();
+            self.clear();
         }
     }
-}
 
-/// A bar for things that are counted.
-pub(crate) struct Counter {
-    bar: ProgressBar,
-}
-
-impl Counter {
-    /// A bar that counts `what`.
-    pub(crate) fn new(what: &'static str) -> Self {
-        let bar = ProgressBar::new(0).with_message(what);
-        let style = ProgressStyle::with_template("ds4: {pos}/{len} {msg}, {eta} left");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar }
-    }
-
-    /// So many of so many.
-    pub(crate) fn show(&self, done: usize, total: usize) {
-        self.bar.set_length(total as u64);
-        self.bar.set_position(done as u64);
-        if done >= total {
-            self.bar.finish_and_clear();
-        }
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
     }
 }
 

@@ -59,7 +59,7 @@ impl Error {
 }
 
 /// A name from a file, fit for a one-line message: control characters escaped, long ones cut.
-pub(crate) fn printable(name: &str) -> String {
+pub fn printable(name: &str) -> String {
     const LONGEST: usize = 256;
     let mut out = String::new();
     for (i, c) in name.chars().enumerate() {

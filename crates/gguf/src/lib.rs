@@ -44,9 +44,9 @@ mod tensor;
 mod value;
 mod writer;
 
-pub use error::Error;
+pub use error::{Error, printable};
 pub use file::{Bytes, File};
 pub use format::Format;
 pub use tensor::Tensor;
 pub use value::{Array, Metadata, Value};
-pub use writer::{Header, Writer};
+pub use writer::{Header, Layout, Writer};

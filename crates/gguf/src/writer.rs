@@ -79,6 +79,17 @@ impl Header {
         self
     }
 
+    /// The header's bytes and where each payload goes, for those who write payloads in another order than [`Writer`].
+    ///
+    /// # Errors
+    /// Whatever [`crate::File`] would refuse to read.
+    pub fn layout(&self, file: &str) -> Result<Layout, Error> {
+        let (header, size) = self.encode(file)?;
+        // The reader's checks are the writer's: what we write, we can read.
+        let tensors = reader::parse(file, &header, size)?.tensors;
+        Ok(Layout { header, tensors, size })
+    }
+
     /// The header's bytes and the size of the whole file.
     fn encode(&self, file: &str) -> Result<(Vec<u8>, u64), Error> {
         let alignment = self.alignment(file)?;
@@ -118,6 +129,17 @@ impl Header {
     }
 }
 
+/// A file before its payloads: everything that [`Header::layout`] fixes. Bytes between payloads are zero.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// What the file begins with.
+    pub header: Vec<u8>,
+    /// The tensors with their places in the file.
+    pub tensors: Vec<Tensor>,
+    /// Size of the whole file.
+    pub size: u64,
+}
+
 /// A file being written: the header is out, the payloads follow in the order of the directory.
 ///
 /// ```
@@ -151,12 +173,11 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Whatever [`crate::File`] would refuse to read, and what the output refuses.
     pub fn begin(file: &str, out: W, header: &Header) -> Result<Writer<W>, Error> {
-        let (bytes, size) = header.encode(file)?;
-        // The reader's checks are the writer's: what we write, we can read.
-        let tensors = reader::parse(file, &bytes, size)?.tensors;
+        let layout = header.layout(file)?;
         let alignment = header.alignment(file)?;
-        let mut writer = Writer { out, file: file.to_string(), tensors, alignment, started: 0, position: 0 };
-        writer.put(&bytes)?;
+        let mut writer =
+            Writer { out, file: file.to_string(), tensors: layout.tensors, alignment, started: 0, position: 0 };
+        writer.put(&layout.header)?;
         Ok(writer)
     }
 

@@ -4,10 +4,11 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
-use common::{exact_recipe, load, shape_of};
+use common::{exact_recipe, load, options, shape_of};
 use ds4_gguf::{File, Format};
-use ds4_lab::convert::{Options, Recipe, convert};
+use ds4_lab::convert::{Error, Options, Progress, Recipe};
 use ds4_model::{Mtp, Weights};
 use ds4_testkit::oracle;
 
@@ -22,15 +23,15 @@ fn copy(folder: &Path, files: &[&str]) -> Option<PathBuf> {
     Some(copy)
 }
 
-fn options(checkpoint: &Path) -> Options<'_> {
-    Options { checkpoint, vocabulary: None, name: "test", recipe: exact_recipe(), mtp: false, overwrite: false }
+fn convert(options: &Options<'_>, out: &Path) -> Result<(), Error> {
+    ds4_lab::convert::convert(options, out, &AtomicBool::new(false), &mut |_| {})
 }
 
 /// The error of converting a checkpoint; nothing may be left behind.
 fn refusal(checkpoint: &Path) -> String {
     let out = checkpoint.join("out.gguf");
-    let error = convert(&options(checkpoint), &out, |_, _| {}).unwrap_err().to_string();
-    assert!(!out.exists());
+    let error = convert(&options(checkpoint), &out).unwrap_err().to_string();
+    assert!(!out.exists() && !checkpoint.join("out.gguf.part").exists());
     error.replace(&checkpoint.display().to_string(), "DIR")
 }
 
@@ -59,20 +60,22 @@ fn the_drafting_block_becomes_a_file_that_fits_its_model() {
     let Some(tiny) = oracle("tiny") else { return };
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("mtp.gguf");
-    convert(&Options { mtp: true, ..options(&tiny) }, &out, |_, _| {}).unwrap();
+    convert(&Options { mtp: true, ..options(&tiny) }, &out).unwrap();
     let mtp = Mtp::load(&shape_of(&tiny), &File::open(&out).unwrap()).unwrap();
     assert_eq!((mtp.e_proj.rows, mtp.layer.feed_forward.experts.gate.count), (256, 8));
     assert!(mtp.layer.attention.compressor.is_none());
 }
 
 #[test]
-fn progress_counts_every_tensor() {
+fn progress_grows_from_nothing_to_everything() {
     let Some(tiny) = oracle("tiny") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let mut seen = Vec::new();
-    convert(&options(&tiny), &folder.path().join("x.gguf"), |done, total| seen.push((done, total))).unwrap();
-    let total = seen[0].1;
-    assert_eq!(seen, (0..=total).map(|done| (done, total)).collect::<Vec<_>>());
+    let mut seen: Vec<Progress> = Vec::new();
+    let out = folder.path().join("x.gguf");
+    ds4_lab::convert::convert(&options(&tiny), &out, &AtomicBool::new(false), &mut |p| seen.push(p)).unwrap();
+    let total = File::open(&out).unwrap().tensors().iter().map(|t| t.len).sum();
+    assert_eq!((seen[0], seen[seen.len() - 1]), (Progress { done: 0, total }, Progress { done: total, total }));
+    assert!(seen.windows(2).all(|w| w[0].done < w[1].done));
 }
 
 #[test]
@@ -111,7 +114,8 @@ fn configurations_the_engine_would_refuse_are_refused_before_anything_is_written
     // Shapes that do not belong to these tensors.
     fs::write(&path, original.replace("\"moe_intermediate_size\": 256", "\"moe_intermediate_size\": 128")).unwrap();
     let refused = refusal(&checkpoint);
-    assert!(refused.contains("tensor blk.0.ffn_gate_exps.weight: expected shape [256, 128, 8]"), "{refused}");
+    let line = "DIR: tensor model.layers.0.mlp.experts.gate_up_proj: shape [8, 512, 256], expected [8, 256, 256]";
+    assert!(refused.contains(line), "{refused}");
 }
 
 #[test]
@@ -127,10 +131,11 @@ fn damaged_shards_are_named() {
     assert!(refused(b"").starts_with("DIR/model.safetensors: no safetensors header"));
     assert!(refused(&[255; 64]).contains("not a safetensors file, or cut off"));
     let cut = refused(&original[..original.len() / 2]);
-    assert!(cut.starts_with("DIR/model.safetensors: tensor ") && cut.contains("cut-off download"), "{cut}");
+    assert!(cut.starts_with("DIR/model.safetensors: expected ") && cut.contains("cut-off download"), "{cut}");
     let mut renamed = original.clone();
     let name = b"model.layers.3.self_attn.sinks";
     let at = renamed.windows(name.len()).position(|w| w == name).unwrap();
     renamed[at + name.len() - 1] = b'z';
-    assert_eq!(refused(&renamed), "tensor model.layers.3.self_attn.sinks: not in DIR");
+    let line = "DIR: tensor model.layers.3.self_attn.sinks: no such tensor; expected shape [4]";
+    assert_eq!(refused(&renamed), line);
 }

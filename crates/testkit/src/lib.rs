@@ -4,6 +4,8 @@
 //! unpacked once under `target/`. `DS4_ORACLE_DIR` names another folder with the same sub-folders, so that fixtures of
 //! other shapes can be run through the same tests.
 
+pub mod checkpoint;
+
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};

@@ -8,6 +8,9 @@ use ds4_tokenizer::Vocabulary;
 
 use super::Error;
 
+/// Drafting blocks that get an entry in the list of ratios; the reader refuses more than 16.
+const MOST_MTP_BLOCKS: usize = 16;
+
 /// Refuses a shape that the engine would refuse, before anything is written: it must survive being read back.
 pub(super) fn check(shape: &Shape, config: &Path) -> Result<(), Error> {
     let name = config.to_string_lossy();
@@ -73,7 +76,8 @@ fn constants(h: &mut Header, s: &Shape) {
         h.f32(&format!("deepseek4.{key}"), value);
     }
     // The published files list the drafting block's ratio after the layers'.
-    let ratios = s.ratios.iter().copied().chain(vec![0; s.mtp_blocks]).map(|r| r as i32);
+    let drafting = std::iter::repeat_n(&0, s.mtp_blocks.min(MOST_MTP_BLOCKS));
+    let ratios = s.ratios.iter().chain(drafting).map(|r| *r as i32);
     h.i32s("deepseek4.attention.compress_ratios", ratios.collect());
     h.f32s("deepseek4.swiglu_clamp_exp", s.swiglu_clamp.clone());
     h.bool("deepseek4.expert_weights_norm", true);

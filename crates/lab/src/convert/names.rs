@@ -1,8 +1,7 @@
-//! Where each GGUF tensor comes from.
+//! Where each GGUF tensor comes from, and its shape.
 
 use ds4_model::Shape;
 
-use super::Error;
 use super::source::Source;
 
 /// Whose names the checkpoint uses.
@@ -15,14 +14,12 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The scheme of a checkpoint.
-    pub(super) fn of(source: &Source) -> Result<Self, Error> {
-        if source.tensor("model.embed_tokens.weight").is_ok() {
-            return Ok(Self::Transformers);
-        }
-        match source.tensor("embed.weight") {
-            Ok(_) => Ok(Self::Official),
-            Err(_) => Err(source.error("neither model.embed_tokens.weight nor embed.weight is there: not a V4 model")),
+    /// The scheme of a checkpoint, by its token embedding.
+    pub(super) fn of(source: &Source) -> Option<Self> {
+        match (source.lists("model.embed_tokens.weight"), source.lists("embed.weight")) {
+            (true, _) => Some(Self::Transformers),
+            (false, true) => Some(Self::Official),
+            (false, false) => None,
         }
     }
 }
@@ -54,8 +51,8 @@ pub enum Family {
 pub(super) enum Gather {
     /// One tensor as it is.
     One(String),
-    /// Equal tensors stacked.
-    Stack(Vec<String>),
+    /// One matrix per expert, whose number is between these two parts of its name.
+    Stack(String, &'static str),
     /// The lower or upper half of the rows of each matrix in a stack.
     Half(String, bool),
 }
@@ -65,31 +62,27 @@ pub(super) struct Entry {
     pub(super) name: String,
     pub(super) family: Family,
     pub(super) gather: Gather,
+    /// Shape in the file: row length first.
+    pub(super) dims: Vec<usize>,
 }
 
 /// All tensors of the model.
 pub(super) fn model(shape: &Shape, scheme: Scheme) -> Vec<Entry> {
-    let mut list = List {
-        scheme,
-        official: String::new(),
-        transformers: "model.".into(),
-        gguf: String::new(),
-        entries: Vec::new(),
-    };
-    list.one("token_embd.weight", Family::Embedding, "embed.weight", "embed_tokens.weight");
-    list.one("output_norm.weight", Family::Vector, "norm.weight", "norm.weight");
-    for (part, family) in [("fn", Family::Small), ("base", Family::Vector), ("scale", Family::Vector)] {
-        let (official, transformers) = (format!("hc_head_{part}"), format!("hc_head.hc_{part}"));
-        list.one(&format!("output_hc_{part}.weight"), family, &official, &transformers);
-    }
+    let transformers = "model.".into();
+    let mut list =
+        List { shape, scheme, official: String::new(), transformers, gguf: String::new(), entries: Vec::new() };
+    let (d, vocab) = (shape.hidden, shape.vocab);
+    list.one("token_embd.weight", Family::Embedding, &[d, vocab], "embed.weight", "embed_tokens.weight");
+    list.one("output_norm.weight", Family::Vector, &[d], "norm.weight", "norm.weight");
+    list.head("output_hc", "hc_head.hc");
     for i in 0..shape.layers() {
         list.gguf = format!("blk.{i}.");
         list.official = format!("layers.{i}.");
         list.transformers = format!("model.layers.{i}.");
-        list.layer(shape, shape.ratios[i], i < shape.hash_layers);
+        list.layer(shape.ratios[i], i < shape.hash_layers);
     }
     (list.gguf, list.official, list.transformers) = Default::default();
-    list.one("output.weight", Family::Output, "head.weight", "lm_head.weight");
+    list.one("output.weight", Family::Output, &[d, vocab], "head.weight", "lm_head.weight");
     list.entries
 }
 
@@ -97,6 +90,7 @@ pub(super) fn model(shape: &Shape, scheme: Scheme) -> Vec<Entry> {
 pub(super) fn mtp(shape: &Shape) -> Vec<Entry> {
     let prefix = "mtp.0.".to_string();
     let mut list = List {
+        shape,
         scheme: Scheme::Official,
         official: prefix.clone(),
         transformers: String::new(),
@@ -104,19 +98,18 @@ pub(super) fn mtp(shape: &Shape) -> Vec<Entry> {
         entries: Vec::new(),
     };
     for name in ["e_proj.weight", "h_proj.weight"] {
-        list.one(name, Family::Attention, name, "");
+        list.one(name, Family::Attention, &[shape.hidden; 2], name, "");
     }
     for name in ["enorm.weight", "hnorm.weight", "norm.weight"] {
-        list.one(name, Family::Vector, name, "");
+        list.one(name, Family::Vector, &[shape.hidden], name, "");
     }
-    for (part, family) in [("fn", Family::Small), ("base", Family::Vector), ("scale", Family::Vector)] {
-        list.one(&format!("hc_head_{part}.weight"), family, &format!("hc_head_{part}"), "");
-    }
-    list.layer(shape, 0, false);
+    list.head("hc_head", "");
+    list.layer(0, false);
     list.entries
 }
 
-struct List {
+struct List<'a> {
+    shape: &'a Shape,
     scheme: Scheme,
     /// Prefixes of the three namings.
     gguf: String,
@@ -125,14 +118,15 @@ struct List {
     entries: Vec<Entry>,
 }
 
-impl List {
-    fn one(&mut self, gguf: &str, family: Family, official: &str, transformers: &str) {
+impl List<'_> {
+    fn one(&mut self, gguf: &str, family: Family, dims: &[usize], official: &str, transformers: &str) {
         let name = self.source(official, transformers);
-        self.push(gguf, family, Gather::One(name));
+        self.push(gguf, family, dims, Gather::One(name));
     }
 
-    fn push(&mut self, gguf: &str, family: Family, gather: Gather) {
-        self.entries.push(Entry { name: format!("{}{gguf}", self.gguf), family, gather });
+    fn push(&mut self, gguf: &str, family: Family, dims: &[usize], gather: Gather) {
+        let name = format!("{}{gguf}", self.gguf);
+        self.entries.push(Entry { name, family, gather, dims: dims.to_vec() });
     }
 
     fn source(&self, official: &str, transformers: &str) -> String {
@@ -142,76 +136,109 @@ impl List {
         }
     }
 
-    fn layer(&mut self, shape: &Shape, ratio: usize, hash: bool) {
-        use Family::*;
-        for (sub, attention) in [("attn", true), ("ffn", false)] {
-            for (part, family) in [("fn", Small), ("base", Vector), ("scale", Vector)] {
-                let name = format!("hc_{sub}_{part}");
-                self.one(&format!("{name}.weight"), family, &name, &format!("{sub}_hc.{part}"));
-            }
-            let norm = if attention { "input_layernorm" } else { "post_attention_layernorm" };
-            let name = format!("{sub}_norm.weight");
-            self.one(&name, Vector, &name, &format!("{norm}.weight"));
-        }
-        for (gguf, family, official, transformers) in [
-            ("attn_q_a", Attention, "wq_a", "q_a_proj"),
-            ("attn_q_a_norm", Vector, "q_norm", "q_a_norm"),
-            ("attn_q_b", Attention, "wq_b", "q_b_proj"),
-            ("attn_kv", Attention, "wkv", "kv_proj"),
-            ("attn_kv_a_norm", Vector, "kv_norm", "kv_norm"),
-            ("attn_output_a", Attention, "wo_a", "o_a_proj"),
-            ("attn_output_b", Attention, "wo_b", "o_b_proj"),
+    /// Function, base and scale of a hyper-connection with `width` values per token and `scales` scales.
+    fn hyper_connection(&mut self, gguf: &str, official: &str, transformers: &str, width: usize, scales: usize) {
+        for (part, family, dims) in [
+            ("fn", Family::Small, &[self.shape.streams_width(), width][..]),
+            ("base", Family::Vector, &[width]),
+            ("scale", Family::Vector, &[scales]),
         ] {
-            let (official, transformers) =
-                (format!("attn.{official}.weight"), format!("self_attn.{transformers}.weight"));
-            self.one(&format!("{gguf}.weight"), family, &official, &transformers);
+            let (official, transformers) = (format!("{official}_{part}"), format!("{transformers}{part}"));
+            self.one(&format!("{gguf}_{part}.weight"), family, dims, &official, &transformers);
         }
-        self.one("attn_sinks.weight", Vector, "attn.attn_sink", "self_attn.sinks");
+    }
+
+    fn head(&mut self, gguf: &str, transformers: &str) {
+        self.hyper_connection(gguf, "hc_head", &format!("{transformers}_"), Shape::STREAMS, 1);
+    }
+
+    fn layer(&mut self, ratio: usize, hash: bool) {
+        let d = self.shape.hidden;
+        for (sub, norm) in [("attn", "input_layernorm"), ("ffn", "post_attention_layernorm")] {
+            let name = format!("hc_{sub}");
+            self.hyper_connection(&name, &name, &format!("{sub}_hc."), Shape::mix_width(), 3);
+            let name = format!("{sub}_norm.weight");
+            self.one(&name, Family::Vector, &[d], &name, &format!("{norm}.weight"));
+        }
+        self.attention();
         if ratio != 0 {
-            self.compressor("attn_compressor", "attn.compressor", "self_attn.compressor");
+            let dim = self.shape.head_dim;
+            self.compressor("attn_compressor", ratio, dim, "attn.compressor", "self_attn.compressor");
         }
         if ratio == 4 {
-            let (official, transformers) = ("attn.indexer", "self_attn.compressor.indexer");
-            let q = (format!("{official}.wq_b.weight"), format!("{transformers}.q_b_proj.weight"));
-            self.one("indexer.attn_q_b.weight", Compressor, &q.0, &q.1);
-            let w = (format!("{official}.weights_proj.weight"), format!("{transformers}.scorer.weights_proj.weight"));
-            self.one("indexer.proj.weight", Compressor, &w.0, &w.1);
-            self.compressor("indexer_compressor", &format!("{official}.compressor"), transformers);
+            self.indexer();
         }
-        self.feed_forward(shape, hash);
+        self.feed_forward(hash);
     }
 
-    fn compressor(&mut self, gguf: &str, official: &str, transformers: &str) {
-        for (part, family, o, t) in [
-            ("kv", Family::Compressor, "wkv.weight", "kv_proj.weight"),
-            ("gate", Family::Compressor, "wgate.weight", "gate_proj.weight"),
-            ("ape", Family::Small, "ape", "position_bias"),
-            ("norm", Family::Vector, "norm.weight", "kv_norm.weight"),
+    fn attention(&mut self) {
+        use Family::*;
+        let s = self.shape;
+        let out = s.out_groups * s.out_rank;
+        for (gguf, family, dims, official, transformers) in [
+            ("attn_q_a", Attention, &[s.hidden, s.q_rank][..], "wq_a", "q_a_proj"),
+            ("attn_q_a_norm", Vector, &[s.q_rank], "q_norm", "q_a_norm"),
+            ("attn_q_b", Attention, &[s.q_rank, s.heads * s.head_dim], "wq_b", "q_b_proj"),
+            ("attn_kv", Attention, &[s.hidden, s.head_dim], "wkv", "kv_proj"),
+            ("attn_kv_a_norm", Vector, &[s.head_dim], "kv_norm", "kv_norm"),
+            ("attn_output_a", Attention, &[s.group_width(), out], "wo_a", "o_a_proj"),
+            ("attn_output_b", Attention, &[out, s.hidden], "wo_b", "o_b_proj"),
+        ] {
+            let names = (format!("attn.{official}.weight"), format!("self_attn.{transformers}.weight"));
+            self.one(&format!("{gguf}.weight"), family, dims, &names.0, &names.1);
+        }
+        self.one("attn_sinks.weight", Vector, &[s.heads], "attn.attn_sink", "self_attn.sinks");
+    }
+
+    fn compressor(&mut self, gguf: &str, ratio: usize, dim: usize, official: &str, transformers: &str) {
+        let d = self.shape.hidden;
+        let width = if ratio == 4 { 2 * dim } else { dim };
+        for (part, family, dims, o, t) in [
+            ("kv", Family::Compressor, &[d, width][..], "wkv.weight", "kv_proj.weight"),
+            ("gate", Family::Compressor, &[d, width], "wgate.weight", "gate_proj.weight"),
+            ("ape", Family::Small, &[width, ratio], "ape", "position_bias"),
+            ("norm", Family::Vector, &[dim], "norm.weight", "kv_norm.weight"),
         ] {
             let name = format!("{gguf}_{part}.weight");
-            self.one(&name, family, &format!("{official}.{o}"), &format!("{transformers}.{t}"));
+            self.one(&name, family, dims, &format!("{official}.{o}"), &format!("{transformers}.{t}"));
         }
     }
 
-    fn feed_forward(&mut self, shape: &Shape, hash: bool) {
-        self.one("ffn_gate_inp.weight", Family::Small, "ffn.gate.weight", "mlp.gate.weight");
-        if hash {
-            self.one("ffn_gate_tid2eid.weight", Family::Table, "ffn.gate.tid2eid", "mlp.gate.tid2eid");
-        } else {
-            self.one("exp_probs_b.bias", Family::Vector, "ffn.gate.bias", "mlp.gate.e_score_correction_bias");
+    fn indexer(&mut self) {
+        let s = self.shape;
+        let (official, transformers) = ("attn.indexer", "self_attn.compressor.indexer");
+        for (gguf, dims, o, t) in [
+            ("attn_q_b", [s.q_rank, s.index_heads * s.index_dim], "wq_b", "q_b_proj"),
+            ("proj", [s.hidden, s.index_heads], "weights_proj", "scorer.weights_proj"),
+        ] {
+            let names = (format!("{official}.{o}.weight"), format!("{transformers}.{t}.weight"));
+            self.one(&format!("indexer.{gguf}.weight"), Family::Compressor, &dims, &names.0, &names.1);
         }
-        for (gguf, w) in [("gate", "w1"), ("up", "w3"), ("down", "w2")] {
+        self.compressor("indexer_compressor", 4, s.index_dim, &format!("{official}.compressor"), transformers);
+    }
+
+    fn feed_forward(&mut self, hash: bool) {
+        use Family::*;
+        let s = self.shape;
+        self.one("ffn_gate_inp.weight", Small, &[s.hidden, s.experts], "ffn.gate.weight", "mlp.gate.weight");
+        if hash {
+            let dims = [s.experts_used, s.vocab];
+            self.one("ffn_gate_tid2eid.weight", Table, &dims, "ffn.gate.tid2eid", "mlp.gate.tid2eid");
+        } else {
+            self.one("exp_probs_b.bias", Vector, &[s.experts], "ffn.gate.bias", "mlp.gate.e_score_correction_bias");
+        }
+        for (gguf, w, suffix) in
+            [("gate", "w1", ".w1.weight"), ("up", "w3", ".w3.weight"), ("down", "w2", ".w2.weight")]
+        {
+            let (cols, rows) = if gguf == "down" { (s.expert_ff, s.hidden) } else { (s.hidden, s.expert_ff) };
             let gather = match (self.scheme, gguf) {
-                (Scheme::Official, _) => Gather::Stack(
-                    (0..shape.experts).map(|e| format!("{}ffn.experts.{e}.{w}.weight", self.official)).collect(),
-                ),
+                (Scheme::Official, _) => Gather::Stack(format!("{}ffn.experts.", self.official), suffix),
                 (Scheme::Transformers, "down") => Gather::One(self.source("", "mlp.experts.down_proj")),
                 (Scheme::Transformers, _) => Gather::Half(self.source("", "mlp.experts.gate_up_proj"), gguf == "up"),
             };
-            self.push(&format!("ffn_{gguf}_exps.weight"), Family::Experts, gather);
-            let (official, transformers) =
-                (format!("ffn.shared_experts.{w}.weight"), format!("mlp.shared_experts.{gguf}_proj.weight"));
-            self.one(&format!("ffn_{gguf}_shexp.weight"), Family::Shared, &official, &transformers);
+            self.push(&format!("ffn_{gguf}_exps.weight"), Experts, &[cols, rows, s.experts], gather);
+            let names = (format!("ffn.shared_experts.{w}.weight"), format!("mlp.shared_experts.{gguf}_proj.weight"));
+            self.one(&format!("ffn_{gguf}_shexp.weight"), Shared, &[cols, rows], &names.0, &names.1);
         }
     }
 }

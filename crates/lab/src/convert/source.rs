@@ -1,145 +1,180 @@
-//! Safetensors files, read by rows.
+//! A checkpoint folder: its shards and what lies where.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
-use ds4_gguf::blocks::f16_to_f32;
-use ds4_gguf::blocks::float::bf16_to_f32;
+use ds4_gguf::printable;
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
+use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::error::{Error, Problems, io};
+use super::{index, shard};
 
-/// Longest safetensors header that is read, bytes.
-const HEADER: u64 = 100 << 20;
+/// Longest index that is read, bytes.
+const LONGEST_INDEX: u64 = 256 << 20;
 
 /// The tensors of a folder.
 pub(super) struct Source {
-    folder: PathBuf,
-    files: Vec<(PathBuf, File)>,
-    tensors: BTreeMap<String, TensorInfo>,
+    pub(super) folder: PathBuf,
+    shards: Vec<Shard>,
+    tensors: BTreeMap<String, Found>,
+    index: BTreeMap<String, String>,
+    /// Shards that cannot be read.
+    broken: BTreeSet<String>,
 }
 
-/// Where a tensor lies.
-pub(super) struct TensorInfo {
-    file: usize,
-    /// Absolute, bytes.
-    offset: u64,
-    dtype: Dtype,
+struct Shard {
+    name: String,
+    path: PathBuf,
+    file: File,
+}
+
+/// A tensor in a shard.
+pub(super) struct Found {
+    pub(super) place: Place,
+    pub(super) dtype: Dtype,
     /// Outermost first.
     pub(super) shape: Vec<usize>,
 }
 
-impl TensorInfo {
-    /// Length of a row.
-    pub(super) fn cols(&self) -> usize {
-        self.shape.last().copied().unwrap_or(1)
-    }
+/// A byte in a shard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    shard: usize,
+    offset: u64,
+}
 
-    /// Rows, over all outer dimensions.
-    pub(super) fn rows(&self) -> usize {
-        self.shape.iter().rev().skip(1).product()
-    }
+/// What tells whether a shard is the one that it was.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    pub(super) name: String,
+    bytes: u64,
+    /// Time of the last change, nanoseconds since 1970.
+    modified: u64,
 }
 
 impl Source {
-    /// Reads the headers of all `*.safetensors` in `folder`.
-    pub(super) fn open(folder: &Path) -> Result<Self, Error> {
-        let io = |e| Error::Io(folder.into(), e);
-        let mut paths = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            if path.extension().is_some_and(|e| e == "safetensors") {
-                paths.push(path);
+    /// Reads the headers of the shards that the index names, or of all `*.safetensors` where there is no index.
+    pub(super) fn open(folder: &Path, problems: &mut Problems) -> Result<Self, Error> {
+        let mut source = Self {
+            folder: folder.into(),
+            shards: Vec::new(),
+            tensors: BTreeMap::new(),
+            index: BTreeMap::new(),
+            broken: BTreeSet::new(),
+        };
+        for name in source.shard_names(problems)? {
+            let path = folder.join(&name);
+            match shard::open(&path) {
+                Ok((file, tensors, data)) => source.add(Shard { name, path, file }, tensors, data, problems),
+                Err(why) => {
+                    problems.add(format!("{}: {why}", printable(&path.to_string_lossy())));
+                    source.broken.insert(name);
+                }
             }
         }
-        paths.sort();
-        let mut source = Self { folder: folder.into(), files: Vec::new(), tensors: BTreeMap::new() };
-        for path in paths {
-            source.add(path)?;
-        }
-        match source.files.is_empty() {
-            true => Err(source.error("no *.safetensors file in this folder")),
-            false => Ok(source),
-        }
+        source.compare_with_index(problems);
+        Ok(source)
     }
 
-    fn add(&mut self, path: PathBuf) -> Result<(), Error> {
-        let io = |e| Error::Io(path.clone(), e);
-        let bad = |why: String| Error::Source(path.clone(), why);
-        let file = File::open(&path).map_err(io)?;
-        let size = file.metadata().map_err(io)?.len();
-        let mut length = [0; 8];
-        file.read_exact_at(&mut length, 0).map_err(|e| bad(format!("no safetensors header: {e}")))?;
-        let length = u64::from_le_bytes(length);
-        if length > HEADER || length + 8 > size {
-            return Err(bad(format!(
-                "header of {length} bytes in a file of {size}: not a safetensors file, or cut off"
-            )));
-        }
-        let mut header = vec![0; length as usize];
-        file.read_exact_at(&mut header, 8).map_err(io)?;
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| bad(e.to_string()))?;
-        for (name, info) in metadata.tensors() {
-            let offset = 8 + length + info.data_offsets.0 as u64;
-            if info.data_offsets.1 as u64 > size - 8 - length {
-                return Err(bad(format!("tensor {name} ends beyond the file (cut-off download?)")));
+    fn shard_names(&mut self, problems: &mut Problems) -> Result<BTreeSet<String>, Error> {
+        let path = self.folder.join(index::FILE);
+        if path.exists() {
+            match index::parse_index(&read_limited(&path, LONGEST_INDEX)?) {
+                Ok(map) => self.index = map,
+                Err(why) => problems.add(format!("{}: {why}", path.display())),
             }
-            let info = TensorInfo { file: self.files.len(), offset, dtype: info.dtype, shape: info.shape.clone() };
-            if self.tensors.insert(name.clone(), info).is_some() {
-                return Err(bad(format!("tensor {name} is in another file too")));
+            return Ok(self.index.values().cloned().collect());
+        }
+        let mut names = BTreeSet::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(io(&self.folder))? {
+            let path = entry.map_err(io(&self.folder))?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            if name.ends_with(".safetensors") {
+                names.insert(name.to_string());
             }
         }
-        self.files.push((path, file));
-        Ok(())
+        if names.is_empty() {
+            problems.add(format!("{}: no *.safetensors file in this folder", self.folder.display()));
+        }
+        Ok(names)
     }
 
-    /// A tensor's place.
-    pub(super) fn tensor(&self, name: &str) -> Result<&TensorInfo, Error> {
-        self.tensors.get(name).ok_or_else(|| Error::Tensor(name.into(), format!("not in {}", self.folder.display())))
+    fn add(&mut self, shard: Shard, tensors: Vec<shard::Stored>, data: u64, problems: &mut Problems) {
+        for tensor in tensors {
+            let place = Place { shard: self.shards.len(), offset: data + tensor.start };
+            match self.tensors.entry(tensor.name) {
+                Entry::Vacant(free) => {
+                    free.insert(Found { place, dtype: tensor.dtype, shape: tensor.shape });
+                }
+                Entry::Occupied(taken) => {
+                    let other = printable(&self.shards[taken.get().place.shard].name);
+                    let path = printable(&shard.path.to_string_lossy());
+                    problems.add(format!("{path}: tensor {} is in {other} too", printable(taken.key())));
+                }
+            }
+        }
+        self.shards.push(shard);
     }
 
-    /// An error that names the folder.
-    pub(super) fn error(&self, why: &str) -> Error {
-        Error::Source(self.folder.clone(), why.into())
-    }
-
-    /// Some rows of a float tensor.
-    pub(super) fn floats(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, Error> {
-        let tensor = self.tensor(name)?;
-        match tensor.dtype {
-            Dtype::F32 => self.read(tensor, rows, f32::from_le_bytes),
-            Dtype::BF16 => self.read(tensor, rows, |b| bf16_to_f32(u16::from_le_bytes(b))),
-            Dtype::F16 => self.read(tensor, rows, |b| f16_to_f32(u16::from_le_bytes(b))),
-            other => Err(Error::Tensor(name.into(), format!("type {other:?}; expected F32, F16 or BF16"))),
+    /// Every tensor must be in the file where the index has it.
+    fn compare_with_index(&self, problems: &mut Problems) {
+        for (name, file) in self.index.iter().filter(|(_, file)| !self.broken.contains(*file)) {
+            let found = self.tensors.get(name).map(|t| &self.shards[t.place.shard].name);
+            if found != Some(file) {
+                let path = self.folder.join(printable(file));
+                let place = found.map_or("nowhere".to_string(), |f| format!("in {}", printable(f)));
+                let name = printable(name);
+                problems.add(format!("{}: tensor {name} is not in this file but {place}", path.display()));
+            }
         }
     }
 
-    /// Some rows of an integer tensor.
-    pub(super) fn integers(&self, name: &str, rows: Range<usize>) -> Result<Vec<i32>, Error> {
-        let tensor = self.tensor(name)?;
-        match tensor.dtype {
-            Dtype::I32 => self.read(tensor, rows, i32::from_le_bytes),
-            // An expert number that does not fit becomes one that no model has; the loader names it.
-            Dtype::I64 => self.read(tensor, rows, |b| i64::from_le_bytes(b).try_into().unwrap_or(-1)),
-            other => Err(Error::Tensor(name.into(), format!("type {other:?}; expected I32 or I64"))),
-        }
+    /// A tensor.
+    pub(super) fn get(&self, name: &str) -> Option<&Found> {
+        self.tensors.get(name)
     }
 
-    fn read<T, const N: usize>(
-        &self,
-        tensor: &TensorInfo,
-        rows: Range<usize>,
-        parse: impl Fn([u8; N]) -> T,
-    ) -> Result<Vec<T>, Error> {
-        let (path, file) = &self.files[tensor.file];
-        let row = tensor.cols() * N;
-        let mut bytes = vec![0; rows.len() * row];
-        let offset = tensor.offset + (rows.start * row) as u64;
-        file.read_exact_at(&mut bytes, offset).map_err(|e| Error::Io(path.clone(), e))?;
-        Ok(bytes.as_chunks::<N>().0.iter().map(|b| parse(*b)).collect())
+    /// Whether the checkpoint has the tensor, be it in a shard that cannot be read.
+    pub(super) fn lists(&self, name: &str) -> bool {
+        self.tensors.contains_key(name) || self.index.contains_key(name)
+    }
+
+    /// Whether a tensor that was not found was named already: through its shard, or through the index.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        if self.index.is_empty() { !self.broken.is_empty() } else { self.index.contains_key(name) }
+    }
+
+    /// Fills `bytes` from `place` + `offset`.
+    pub(super) fn read(&self, place: Place, offset: u64, bytes: &mut [u8]) -> Result<(), Error> {
+        let shard = &self.shards[place.shard];
+        shard.file.read_exact_at(bytes, place.offset + offset).map_err(io(&shard.path))
+    }
+
+    /// What tells whether the shards change.
+    pub(super) fn stamps(&self) -> Result<Vec<Stamp>, Error> {
+        let stamp = |shard: &Shard| {
+            let metadata = shard.file.metadata().map_err(io(&shard.path))?;
+            let modified = metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+            let modified = modified.map_or(0, |t| t.as_nanos() as u64);
+            Ok(Stamp { name: shard.name.clone(), bytes: metadata.len(), modified })
+        };
+        self.shards.iter().map(stamp).collect()
+    }
+}
+
+/// A small file's bytes; an error when it is larger than `most`.
+pub(super) fn read_limited(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(io(path))?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(io(path))?;
+    match bytes.len() as u64 > most {
+        true => Err(Error::Config(path.into(), format!("larger than {most} bytes"))),
+        false => Ok(bytes),
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use ds4_cpu::{Cache, Cpu, Limits};
 use ds4_gguf::{File, Format};
@@ -15,9 +16,15 @@ use ds4_model::{
 pub(crate) fn load(checkpoint: &Path, recipe: Recipe) -> Weights {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let out = folder.path().join("model.gguf");
-    let options = Options { checkpoint, vocabulary: None, name: "test", recipe, mtp: false, overwrite: false };
-    convert(&options, &out, |_, _| {}).expect("the checkpoint converts");
+    let options = Options { recipe, ..options(checkpoint) };
+    convert(&options, &out, &AtomicBool::new(false), &mut |_| {}).expect("the checkpoint converts");
     Weights::load(&File::open(&out).expect("the result opens")).expect("the result loads")
+}
+
+/// Plain conversion of a checkpoint folder.
+pub(crate) fn options(checkpoint: &Path) -> Options<'_> {
+    let recipe = exact_recipe();
+    Options { checkpoint, vocabulary: None, name: "test", recipe, mtp: false, overwrite: false, threads: 3 }
 }
 
 /// Every weight as it is in the checkpoint.
