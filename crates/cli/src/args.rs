@@ -4,66 +4,18 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser};
+use ds4_dialog::Think;
 use ds4_engine::Sampling;
 
 use crate::failure::Failure;
-
-/// Context that Think Max wants.
-pub(crate) const THINK_MAX_CONTEXT: usize = 393_216;
+use crate::runtime::Runtime;
 
 /// Runs DeepSeek V4 locally: one prompt with -p, a conversation without.
 #[derive(Debug, Parser)]
 #[command(name = "ds4", disable_help_subcommand = true, after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// GGUF model file. Without it: $DS4_MODEL, ./ds4flash.gguf, or the small model built into this program
-    #[arg(short, long, value_name = "FILE", help_heading = "Model and runtime")]
-    pub(crate) model: Option<PathBuf>,
-
-    /// Drafting (MTP) weights; they are checked, but drafting is not built yet, so the answer is that of the model alone
-    #[arg(long, value_name = "FILE", help_heading = "Model and runtime")]
-    pub(crate) mtp: Option<PathBuf>,
-
-    /// Tokens to draft per step, at most 16
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive, help_heading = "Model and runtime")]
-    pub(crate) mtp_draft: usize,
-
-    /// Logit margin for accepting a draft, 0 to 1000
-    #[arg(long, value_name = "F", default_value_t = 3.0, value_parser = margin, help_heading = "Model and runtime")]
-    pub(crate) mtp_margin: f32,
-
-    /// Context: tokens that a conversation can hold
-    #[arg(short, long, value_name = "N", default_value_t = 32768, value_parser = positive,
-          help_heading = "Model and runtime")]
-    pub(crate) ctx: usize,
-
-    /// Threads that compute [default: $DS4_THREADS, or all processors]
-    #[arg(short, long, value_name = "N", value_parser = positive, help_heading = "Model and runtime")]
-    pub(crate) threads: Option<usize>,
-
-    /// Exact products with f32 activations instead of fast 8-bit ones
-    #[arg(long, help_heading = "Model and runtime")]
-    pub(crate) quality: bool,
-
-    /// Read the whole model into memory before the first token
-    #[arg(long, help_heading = "Model and runtime")]
-    pub(crate) warm_weights: bool,
-
-    /// Run a model that is larger than memory, reading weights from the disk again and again
-    #[arg(long, help_heading = "Model and runtime")]
-    pub(crate) allow_oversubscribe: bool,
-
-    /// Where to compute; this build has only the CPU
-    #[arg(long, value_name = "NAME", value_parser = ["cpu", "metal", "cuda"], help_heading = "Model and runtime")]
-    backend: Option<String>,
-    /// Same as --backend cpu
-    #[arg(long, help_heading = "Model and runtime")]
-    cpu: bool,
-    /// Same as --backend metal
-    #[arg(long, help_heading = "Model and runtime")]
-    metal: bool,
-    /// Same as --backend cuda
-    #[arg(long, help_heading = "Model and runtime")]
-    cuda: bool,
+    #[command(flatten)]
+    pub(crate) runtime: Runtime,
 
     /// Answer this prompt and exit. A prompt that begins with <｜begin▁of▁sentence｜> is taken as rendered text
     #[arg(short, long, value_name = "TEXT", help_heading = "Prompt and generation", allow_hyphen_values = true)]
@@ -151,17 +103,6 @@ Examples:
 Environment: DS4_MODEL (model file), DS4_THREADS (threads), DS4_LOCK_FILE (instance lock, /tmp/ds4.lock).
 Exit codes: 0 success, 1 failure, 2 bad usage or another instance running, 130 interrupted.";
 
-/// How the model is asked to think.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Think {
-    /// Not at all.
-    Off,
-    /// As it likes.
-    On,
-    /// As hard as it can.
-    Max,
-}
-
 /// Flags that other programs, or earlier versions, have.
 const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["--server"], "is gone; the server is a program of its own (ds4-server)"),
@@ -218,20 +159,7 @@ impl Args {
         if let Some((flag, _)) = wants_prompt.iter().find(|(_, on)| *on && !has_prompt) {
             return Err(Failure::usage(format!("{flag} needs a prompt: -p or --prompt-file")));
         }
-        let gpu = match self.backend.as_deref() {
-            Some(name @ ("metal" | "cuda")) => Some(name),
-            _ if self.metal => Some("metal"),
-            _ if self.cuda => Some("cuda"),
-            _ => None,
-        };
-        match gpu {
-            Some(name) => {
-                let message =
-                    format!("this build has no {name} backend, only the CPU; drop --{name} or --backend {name}");
-                Err(Failure::usage(message))
-            }
-            None => Ok(()),
-        }
+        self.runtime.check()
     }
 
     /// The prompt, from wherever it comes; none starts a conversation.
@@ -341,6 +269,6 @@ fn share(text: &str) -> Result<f32, String> {
     float(text, 0.0, 1.0)
 }
 
-fn margin(text: &str) -> Result<f32, String> {
+pub(crate) fn margin(text: &str) -> Result<f32, String> {
     float(text, 0.0, 1000.0)
 }

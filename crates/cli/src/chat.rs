@@ -1,10 +1,10 @@
 //! Conversations as token lists.
 
-use ds4_chat::{Conversation, Effort, Message, Mode, Options, Release, Rendered, Role, render};
+use ds4_chat::{Conversation, Message, Mode, Options, Release, Role};
+use ds4_dialog::{Prompt, THINK_MAX_CONTEXT, Think};
 use ds4_engine::Model;
-use ds4_tokenizer::Tokenizer;
 
-use crate::args::{Args, THINK_MAX_CONTEXT, Think};
+use crate::args::Args;
 use crate::failure::Failure;
 
 /// System text when none is given.
@@ -15,20 +15,14 @@ pub(crate) const BOS: &str = "<｜begin▁of▁sentence｜>";
 /// The rendering options for a way to think. Says so when the context is too small for Think Max.
 pub(crate) fn options(args: &Args, model: &Model, think: Think, context: usize) -> Options {
     let release = match args.release.as_deref() {
-        Some("0731") => Release::July0731,
-        Some(_) => Release::April,
-        None if model.is_july_release() => Release::July0731,
-        None => Release::April,
+        Some("0731") => Some(Release::July0731),
+        Some(_) => Some(Release::April),
+        None => None,
     };
-    let max = think == Think::Max && context >= THINK_MAX_CONTEXT;
-    if think == Think::Max && !max {
+    if think == Think::Max && context < THINK_MAX_CONTEXT {
         eprintln!("ds4: Think Max needs --ctx >= {THINK_MAX_CONTEXT}, the context is {context}; thinking normally");
     }
-    Options {
-        mode: if think == Think::Off { Mode::Chat } else { Mode::Thinking },
-        effort: if max { Effort::Max } else { Effort::Default },
-        release,
-    }
+    ds4_dialog::options(model, think, context, release)
 }
 
 /// The start of a conversation: the system text, if there is one.
@@ -42,11 +36,6 @@ pub(crate) fn begin(args: &Args, builtin: bool) -> Conversation {
     conversation
 }
 
-/// The tokens of a rendered conversation; special strings in its content stay text.
-pub(crate) fn encode(tokenizer: &Tokenizer, rendered: &Rendered) -> Result<Vec<u32>, Failure> {
-    Ok(tokenizer.encode_marked(&rendered.text, &rendered.specials)?)
-}
-
 /// The tokens of one prompt: already rendered text as it is, anything else as the user's turn.
 pub(crate) fn prompt_tokens(
     args: &Args,
@@ -54,13 +43,12 @@ pub(crate) fn prompt_tokens(
     builtin: bool,
     prompt: &str,
 ) -> Result<(Vec<u32>, Options), Failure> {
-    let options = options(args, model, args.thinking(), args.ctx);
+    let options = options(args, model, args.thinking(), args.runtime.ctx);
     if prompt.starts_with(BOS) {
         let mode = if prompt.ends_with("<think>") { Mode::Thinking } else { Mode::Chat };
         return Ok((model.tokenizer.encode(prompt), Options { mode, ..options }));
     }
     let mut conversation = begin(args, builtin);
     conversation.messages.push(Message::new(Role::User, prompt));
-    let rendered = render(&conversation, &options);
-    Ok((encode(&model.tokenizer, &rendered)?, options))
+    Ok((Prompt::new(&conversation, &options, &model.tokenizer)?.tokens, options))
 }

@@ -25,7 +25,7 @@ const GIVEN: usize = 32;
 /// `--dump-tokens`: the text exactly as written, chat markers recognised.
 pub(crate) fn tokens(args: &Args) -> Result<(), Failure> {
     let text = args.prompt_text()?.unwrap_or_default();
-    let tokenizer = tokenizer(args)?;
+    let tokenizer = tokenizer(&args.runtime)?;
     let ids = tokenizer.encode(&text);
     let mut out = BufWriter::new(std::io::stdout().lock());
     let list: Vec<String> = ids.iter().map(u32::to_string).collect();
@@ -40,7 +40,7 @@ pub(crate) fn tokens(args: &Args) -> Result<(), Failure> {
 pub(crate) fn observed(args: &Args) -> Result<(), Failure> {
     let prompt = args.prompt_text()?.unwrap_or_default();
     interrupt::install()?;
-    let opened = Opened::new(args)?;
+    let opened = Opened::new(&args.runtime)?;
     let (tokens, _) = chat::prompt_tokens(args, &opened.model, opened.builtin, &prompt)?;
     if let Some(path) = &args.dump_logits {
         dump_logits(&opened, &tokens, path)?;
@@ -150,7 +150,7 @@ pub(crate) fn perplexity(args: &Args) -> Result<(), Failure> {
     let path = args.perplexity_file.as_deref().unwrap_or(Path::new(""));
     let text = read_text(path)?;
     interrupt::install()?;
-    let opened = Opened::new(args)?;
+    let opened = Opened::new(&args.runtime)?;
     let mut tokens = opened.model.tokenizer.encode_inert(&text);
     let total = tokens.len();
     if total <= GIVEN {
@@ -159,9 +159,9 @@ pub(crate) fn perplexity(args: &Args) -> Result<(), Failure> {
             path.display()
         )));
     }
-    let scored = (total - GIVEN).min(args.max_tokens()).min(args.ctx.saturating_sub(GIVEN));
+    let scored = (total - GIVEN).min(args.max_tokens()).min(args.runtime.ctx.saturating_sub(GIVEN));
     if scored == 0 {
-        return Err(Failure::from(format!("--ctx {} leaves nothing to score after {GIVEN} tokens", args.ctx)));
+        return Err(Failure::from(format!("--ctx {} leaves nothing to score after {GIVEN} tokens", args.runtime.ctx)));
     }
     tokens.truncate(GIVEN + scored);
     let mut sequence = opened.engine.sequence()?;

@@ -15,6 +15,7 @@ mod open;
 mod printer;
 mod progress;
 mod repl;
+mod runtime;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
         Some("lab") => {
             args.remove(0);
             lab::run(&args)
+        }
+        Some(name @ ("serve" | "bench" | "eval" | "agent")) => {
+            Err(Failure::usage(format!("{name} is not built yet; ds4 --help lists what there is")))
         }
         _ => Args::parse(args).and_then(|args| run(&args)),
     };
@@ -49,7 +53,7 @@ fn collect(args: std::env::ArgsOs) -> Result<Vec<String>, Failure> {
 
 fn run(args: &Args) -> Result<(), Failure> {
     if args.inspect {
-        return open::inspect(args);
+        return open::inspect(&args.runtime);
     }
     if args.dump_tokens {
         return dump::tokens(args);

@@ -1,8 +1,8 @@
 //! One prompt, one answer.
 
 use ds4_chat::Mode;
+use ds4_dialog::Answer;
 use ds4_engine::{Event, Finish, Observe, Request, Run, Usage};
-use ds4_tokenizer::{StreamDecoder, Tokenizer};
 
 use crate::args::Args;
 use crate::failure::Failure;
@@ -14,7 +14,7 @@ use crate::{chat, interrupt};
 /// `ds4 -p TEXT`
 pub(crate) fn run(args: &Args, prompt: &str) -> Result<(), Failure> {
     interrupt::install()?;
-    let opened = Opened::new(args)?;
+    let opened = Opened::new(&args.runtime)?;
     let (tokens, options) = chat::prompt_tokens(args, &opened.model, opened.builtin, prompt)?;
     let tokenizer = &opened.model.tokenizer;
     let request = Request {
@@ -26,8 +26,8 @@ pub(crate) fn run(args: &Args, prompt: &str) -> Result<(), Failure> {
         score_from: None,
     };
     let mut sequence = opened.engine.sequence()?;
-    let mut printer = Printer::new(options.mode == Mode::Thinking);
-    let (finish, usage, _) = print_answer(sequence.submit(request)?, tokenizer, &mut printer)?;
+    let answer = Answer::new(tokenizer, options.mode == Mode::Thinking, Vec::new());
+    let (finish, usage, _) = print_answer(sequence.submit(request)?, answer, &mut Printer::new())?;
     report(finish, &usage);
     match finish {
         Finish::Cancelled => Err(Failure::interrupted()),
@@ -38,12 +38,11 @@ pub(crate) fn run(args: &Args, prompt: &str) -> Result<(), Failure> {
 /// Prints an answer while it is made; returns how it ended and its tokens.
 pub(crate) fn print_answer(
     run: Run<'_, '_>,
-    tokenizer: &Tokenizer,
+    mut answer: Answer<'_>,
     printer: &mut Printer,
 ) -> Result<(Finish, Usage, Vec<u32>), Failure> {
     let guard = interrupt::watch(run.cancel_flag());
     let line = PromptLine::new();
-    let mut decoder = StreamDecoder::new(tokenizer);
     let (mut reused, mut generated) = (None, Vec::new());
     let mut end = None;
     for event in run {
@@ -51,7 +50,7 @@ pub(crate) fn print_answer(
             Event::Prefill { done, total } => line.show(done, total, *reused.get_or_insert(done)),
             Event::Token(token) => {
                 generated.push(token.id);
-                printer.push(&decoder.push(token.id))?;
+                printer.push(answer.push(token.id))?;
             }
             Event::Finished(finish, usage) => end = Some((finish, usage)),
             Event::Failed(why) => return Err(Failure::from(why)),
@@ -59,7 +58,7 @@ pub(crate) fn print_answer(
         }
     }
     line.close();
-    printer.push(&decoder.finish())?;
+    printer.push(answer.finish())?;
     printer.finish()?;
     drop(guard);
     let (finish, usage) = end.ok_or_else(|| Failure::from("the engine stopped without an answer"))?;

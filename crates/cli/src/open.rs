@@ -8,11 +8,11 @@ use ds4_gguf::File;
 use ds4_model::Numerics;
 use ds4_tokenizer::Tokenizer;
 
-use crate::args::Args;
 use crate::builtin;
 use crate::failure::Failure;
 use crate::lock::InstanceLock;
 use crate::progress::Bar;
+use crate::runtime::Runtime;
 
 /// Most prompt tokens in one step.
 const STEP: usize = 256;
@@ -28,40 +28,40 @@ pub(crate) struct Opened {
 
 impl Opened {
     /// Opens what the flags say, prints the memory plan and holds to it.
-    pub(crate) fn new(args: &Args) -> Result<Self, Failure> {
+    pub(crate) fn new(runtime: &Runtime) -> Result<Self, Failure> {
         let lock = InstanceLock::take()?;
-        let path = model_path(args);
+        let path = model_path(runtime);
         if path.is_none() {
             eprintln!("ds4: {}", builtin::NOTICE);
         }
         let file = open_file(path.as_ref())?;
-        if args.warm_weights {
+        if runtime.warm_weights {
             let bar = Bar::new("reading weights");
             file.touch(|done, total| bar.show(done, total));
         }
         let mut model = Model::from_file(file)?;
-        if let Some(path) = &args.mtp {
+        if let Some(path) = &runtime.mtp {
             model.add_mtp(path)?;
             eprintln!("ds4: drafting weights {} fit; drafting is not built yet and stays off", path.display());
         }
         let model = Arc::new(model);
-        let engine = start(args, &model, args.ctx, path.as_ref())?;
+        let engine = start(runtime, &model, runtime.ctx, path.as_ref())?;
         Ok(Self { engine, model, builtin: path.is_none(), _lock: lock })
     }
 
     /// Starts again with another context.
-    pub(crate) fn restart(self, args: &Args, context: usize) -> Result<Self, Failure> {
+    pub(crate) fn restart(self, runtime: &Runtime, context: usize) -> Result<Self, Failure> {
         let Self { engine, model, builtin, _lock } = self;
         drop(engine);
-        let engine = start(args, &model, context, None)?;
+        let engine = start(runtime, &model, context, None)?;
         Ok(Self { engine, model, builtin, _lock })
     }
 }
 
-fn start(args: &Args, model: &Arc<Model>, context: usize, path: Option<&PathBuf>) -> Result<Engine, Failure> {
-    let numerics = if args.quality { Numerics::QUALITY } else { Numerics::DEFAULT };
-    let oversubscribe = args.allow_oversubscribe;
-    let options = Options { numerics, context, threads: threads(args)?, step: STEP, oversubscribe };
+fn start(runtime: &Runtime, model: &Arc<Model>, context: usize, path: Option<&PathBuf>) -> Result<Engine, Failure> {
+    let numerics = if runtime.quality { Numerics::QUALITY } else { Numerics::DEFAULT };
+    let oversubscribe = runtime.allow_oversubscribe;
+    let options = Options { numerics, context, threads: threads(runtime)?, step: STEP, oversubscribe };
     let plan = Plan::new(model, numerics, options.limits());
     eprintln!("ds4: context {context}, memory: {plan}");
     let larger = Machine::measure().is_some_and(|m| plan.weights + plan.anonymous() > m.available);
@@ -83,8 +83,8 @@ fn warn_of_disk(model: &Model, path: &Path) -> Result<(), Failure> {
 }
 
 /// `-m`, `$DS4_MODEL`, `./ds4flash.gguf`, or none for the built-in model.
-fn model_path(args: &Args) -> Option<PathBuf> {
-    let named = args.model.clone().or_else(|| std::env::var_os("DS4_MODEL").map(PathBuf::from));
+fn model_path(runtime: &Runtime) -> Option<PathBuf> {
+    let named = runtime.model.clone().or_else(|| std::env::var_os("DS4_MODEL").map(PathBuf::from));
     named.or_else(|| Some(PathBuf::from("ds4flash.gguf")).filter(|p| p.exists()))
 }
 
@@ -95,8 +95,8 @@ fn open_file(path: Option<&PathBuf>) -> Result<File, Failure> {
     }
 }
 
-fn threads(args: &Args) -> Result<usize, Failure> {
-    if let Some(threads) = args.threads {
+fn threads(runtime: &Runtime) -> Result<usize, Failure> {
+    if let Some(threads) = runtime.threads {
         return Ok(threads);
     }
     match std::env::var("DS4_THREADS") {
@@ -107,12 +107,12 @@ fn threads(args: &Args) -> Result<usize, Failure> {
 }
 
 /// The tokenizer alone: no weights, no lock.
-pub(crate) fn tokenizer(args: &Args) -> Result<Tokenizer, Failure> {
-    Ok(load_tokenizer(&open_file(model_path(args).as_ref())?)?)
+pub(crate) fn tokenizer(runtime: &Runtime) -> Result<Tokenizer, Failure> {
+    Ok(load_tokenizer(&open_file(model_path(runtime).as_ref())?)?)
 }
 
 /// `--inspect`
-pub(crate) fn inspect(args: &Args) -> Result<(), Failure> {
-    let file = open_file(model_path(args).as_ref())?;
+pub(crate) fn inspect(runtime: &Runtime) -> Result<(), Failure> {
+    let file = open_file(model_path(runtime).as_ref())?;
     crate::lab::print_summary(&file)
 }

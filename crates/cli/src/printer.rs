@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use ds4_chat::{Event, Reader};
+use ds4_chat::Event;
 
 use crate::failure::Failure;
 
@@ -11,7 +11,6 @@ const PLAIN: &str = "\x1b[0m";
 
 /// Prints an answer as it comes and keeps its two parts.
 pub(crate) struct Printer {
-    reader: Option<Reader>,
     color: bool,
     dim: bool,
     line_open: bool,
@@ -22,25 +21,21 @@ pub(crate) struct Printer {
 }
 
 impl Printer {
-    /// A printer for the next answer; `thinking` when the prompt opens the reasoning.
-    pub(crate) fn new(thinking: bool) -> Self {
+    /// A printer for the next answer.
+    pub(crate) fn new() -> Self {
         let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let (reasoning, text) = Default::default();
-        Self { reader: Some(Reader::new(thinking)), color, dim: false, line_open: false, reasoning, text }
+        Self { color, dim: false, line_open: false, reasoning, text }
     }
 
     /// Prints more of the answer.
-    pub(crate) fn push(&mut self, text: &str) -> Result<(), Failure> {
-        let events = self.reader.as_mut().map(|r| r.push(text)).unwrap_or_default();
+    pub(crate) fn push(&mut self, events: Vec<Event>) -> Result<(), Failure> {
         events.into_iter().try_for_each(|event| self.show(event))?;
         std::io::stdout().flush().map_err(Failure::from)
     }
 
-    /// Prints what was held back and ends the line.
+    /// Ends the line.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
-        if let Some(event) = self.reader.take().and_then(Reader::finish) {
-            self.show(event)?;
-        }
         self.set_dim(false)?;
         if self.line_open {
             self.write("\n")?;

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use ds4_chat::{Conversation, Message, Mode, Options, Role, render};
+use ds4_dialog::{Answer, Think, encode};
 use ds4_engine::{Finish, Observe, Request, Sequence};
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
 
-use crate::args::{Args, Think, positive, read_text};
+use crate::args::{Args, positive, read_text};
 use crate::failure::Failure;
 use crate::once::{print_answer, report};
 use crate::open::Opened;
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     interrupt::install()?;
     let mut lines = Lines::new()?;
     let mut think = args.thinking();
-    let mut opened = Opened::new(args)?;
+    let mut opened = Opened::new(&args.runtime)?;
     loop {
         let context = opened.engine.options().context;
         let mut talk = Talk {
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         think = talk.think;
         drop(talk);
         match next {
-            Next::Context(n) => opened = opened.restart(args, n)?,
+            Next::Context(n) => opened = opened.restart(&args.runtime, n)?,
             _ => return Ok(()),
         }
     }
@@ -160,7 +161,9 @@ impl Talk<'_> {
             observe: Observe::Nothing,
             score_from: None,
         };
-        let mut printer = Printer::new(self.options.mode == Mode::Thinking);
+        let thinking = self.options.mode == Mode::Thinking;
+        let answer = Answer::new(&self.opened.model.tokenizer, thinking, Vec::new());
+        let mut printer = Printer::new();
         let run = match self.sequence.submit(request) {
             Ok(run) => run,
             Err(error) => {
@@ -169,7 +172,7 @@ impl Talk<'_> {
                 return Ok(());
             }
         };
-        let (finish, usage, generated) = print_answer(run, &self.opened.model.tokenizer, &mut printer)?;
+        let (finish, usage, generated) = print_answer(run, answer, &mut printer)?;
         report(finish, &usage);
         if finish == Finish::Cancelled && generated.is_empty() {
             self.conversation.messages.pop();
@@ -195,8 +198,8 @@ impl Talk<'_> {
             rendered.text.drain(..known.len());
             rendered.specials.retain(|s| s.start >= known.len());
             rendered.specials.iter_mut().for_each(|s| *s = s.start - known.len()..s.end - known.len());
-            return Ok((text, [tokens.clone(), chat::encode(tokenizer, &rendered)?].concat()));
+            return Ok((text, [tokens.clone(), encode(tokenizer, &rendered)?].concat()));
         }
-        Ok((text, chat::encode(tokenizer, &rendered)?))
+        Ok((text, encode(tokenizer, &rendered)?))
     }
 }

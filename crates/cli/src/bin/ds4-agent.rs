@@ -1,0 +1,8 @@
+//! `ds4 agent` under the name it has elsewhere.
+
+#[path = "../thin.rs"]
+mod thin;
+
+fn main() -> std::process::ExitCode {
+    thin::become_ds4("agent")
+}

@@ -1,0 +1,12 @@
+//! Where text and tokens meet: a conversation to the tokens that the engine continues, and its tokens back to reasoning
+//! and answer. Everything that talks to the model (command line, server) goes through here, so that all of them ask and
+//! hear the same.
+
+mod answer;
+mod prompt;
+mod stop;
+mod think;
+
+pub use answer::Answer;
+pub use prompt::{Prompt, encode};
+pub use think::{THINK_MAX_CONTEXT, Think, options};
