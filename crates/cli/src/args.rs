@@ -132,7 +132,7 @@ impl Args {
         let mut text_follows = false;
         for arg in args {
             if !text_follows {
-                refuse_foreign(&arg)?;
+                refuse_foreign(&arg, ELSEWHERE)?;
             }
             let arg = if !text_follows && arg == "-sys" { "--system".into() } else { arg };
             text_follows = ["-p", "--prompt", "--system"].contains(&arg.as_str()) && !text_follows;
@@ -200,9 +200,10 @@ pub(crate) fn read_text(path: &std::path::Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|e| Failure::from(format!("{}: {e}", path.display())))
 }
 
-fn refuse_foreign(arg: &str) -> Result<(), Failure> {
+/// Refuses a flag that is known and not there, and says why.
+pub(crate) fn refuse_foreign(arg: &str, known: &[(&[&str], &str)]) -> Result<(), Failure> {
     let name = arg.split('=').next().unwrap_or(arg);
-    match ELSEWHERE.iter().find(|(names, _)| names.contains(&name)) {
+    match known.iter().find(|(names, _)| names.contains(&name)) {
         Some((_, why)) => Err(Failure::usage(format!("{name} {why}"))),
         None => Ok(()),
     }
@@ -231,8 +232,9 @@ pub(crate) fn explain(program: &str, error: &clap::Error) -> Failure {
             Failure::usage(format!("invalid value for {option}: {value}{valid}"))
         }
         ErrorKind::UnknownArgument => {
-            eprint!("{}", Args::command().render_usage());
-            eprintln!();
+            if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
+                eprintln!("{usage}");
+            }
             Failure::usage(format!("unknown option {option}; {program} --help lists what there is"))
         }
         _ => Failure::usage(error.render().to_string().trim_start_matches("error: ").trim_end().to_string()),

@@ -16,6 +16,7 @@ mod printer;
 mod progress;
 mod repl;
 mod runtime;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -32,7 +33,8 @@ fn main() -> ExitCode {
             args.remove(0);
             lab::run(&args)
         }
-        Some(name @ ("serve" | "bench" | "eval" | "agent")) => {
+        Some("serve") => serve::run(&args[2..]),
+        Some(name @ ("bench" | "eval" | "agent")) => {
             Err(Failure::usage(format!("{name} is not built yet; ds4 --help lists what there is")))
         }
         _ => Args::parse(args).and_then(|args| run(&args)),

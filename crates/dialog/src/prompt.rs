@@ -1,6 +1,6 @@
 //! Conversation to tokens.
 
-use ds4_chat::{Conversation, Mode, Options, Rendered, render};
+use ds4_chat::{Conversation, Options, Rendered, render};
 use ds4_tokenizer::{Error, Tokenizer};
 
 /// What the model is to continue.
@@ -19,7 +19,9 @@ impl Prompt {
     pub fn new(conversation: &Conversation, options: &Options, tokenizer: &Tokenizer) -> Result<Self, Error> {
         let rendered = render(conversation, options);
         let tokens = encode(tokenizer, &rendered)?;
-        Ok(Self { text: rendered.text, tokens, thinking: options.mode == Mode::Thinking })
+        let last = rendered.specials.last().cloned().unwrap_or_default();
+        let thinking = last.end == rendered.text.len() && &rendered.text[last] == "<think>";
+        Ok(Self { text: rendered.text, tokens, thinking })
     }
 }
 

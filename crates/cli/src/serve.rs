@@ -1,0 +1,109 @@
+//! `ds4 serve`: the server.
+
+use std::path::PathBuf;
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use ds4_server::Config;
+
+use crate::args::{explain, positive, refuse_foreign};
+use crate::failure::Failure;
+use crate::open::Opened;
+use crate::runtime::Runtime;
+
+/// Serves the model over HTTP: the OpenAI chat API and the Anthropic messages API.
+#[derive(Debug, Parser)]
+#[command(name = "ds4 serve", bin_name = "ds4 serve", no_binary_name = true, disable_help_subcommand = true, after_help = AFTER_HELP)]
+struct Serve {
+    #[command(flatten)]
+    runtime: Runtime,
+
+    /// Name or address to listen at; 0.0.0.0 lets other machines in, without any password
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Server")]
+    host: String,
+
+    /// Port to listen at; 0 takes any that is free
+    #[arg(long, value_name = "N", default_value_t = 8000, value_parser = port, help_heading = "Server")]
+    port: u16,
+
+    /// Most tokens of an answer when the request does not say; the context's end cuts it in any case
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 393216, value_parser = positive, help_heading = "Server")]
+    tokens: usize,
+
+    /// Requests that may wait while one runs; more are refused with 429
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = waiting, help_heading = "Server")]
+    queue: usize,
+
+    /// Let web pages of any origin use the server
+    #[arg(long, help_heading = "Server")]
+    cors: bool,
+
+    /// Go to this folder before anything is opened
+    #[arg(long, value_name = "DIR", help_heading = "Server")]
+    chdir: Option<PathBuf>,
+
+    /// Write prompts, cache decisions and answers to this file; they are private texts
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    trace: Option<PathBuf>,
+}
+
+const AFTER_HELP: &str = "\
+Try it, in another terminal:
+  curl http://127.0.0.1:8000/v1/chat/completions -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is 7 + 8?\"}]}'
+  curl http://127.0.0.1:8000/health
+
+Clients want a base URL and any key:
+  OpenAI SDKs     base_url http://127.0.0.1:8000/v1
+  Anthropic SDKs  base_url http://127.0.0.1:8000
+
+One request runs, others wait in order. The first SIGINT or SIGTERM lets the running request end (exit 0), the second
+ends at once (130). docs/server.md lists endpoints, fields, limits and errors.";
+
+/// Flags of the C server that come later, and why.
+const LATER: &[(&[&str], &str)] = &[
+    (
+        &[
+            "--kv-disk-dir",
+            "--kv-disk-space-mb",
+            "--kv-cache-min-tokens",
+            "--kv-cache-cold-max-tokens",
+            "--kv-cache-continued-interval-tokens",
+            "--kv-cache-boundary-trim-tokens",
+            "--kv-cache-boundary-align-tokens",
+            "--kv-cache-reject-different-quant",
+        ],
+        "is not built yet: the cache on disk comes later",
+    ),
+    (&["--disable-exact-dsml-tool-replay", "--tool-memory-max-ids"], "is not built yet: it comes with tool calls"),
+    (
+        &["--dir-steering-file", "--dir-steering-ffn", "--dir-steering-attn", "--dir-steering-policy"],
+        "is not built yet: steering comes later",
+    ),
+    (&["-mt", "--mt", "--mpp"], "chooses Metal kernels, and this build has only the CPU"),
+];
+
+/// Runs `ds4 serve` with the arguments that follow it.
+pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
+    args.iter().try_for_each(|arg| refuse_foreign(arg, LATER))?;
+    let matches = Serve::command().try_get_matches_from(args).map_err(|e| explain("ds4 serve", &e))?;
+    let serve = Serve::from_arg_matches(&matches).map_err(|e| explain("ds4 serve", &e))?;
+    serve.runtime.check()?;
+    if let Some(dir) = &serve.chdir {
+        std::env::set_current_dir(dir).map_err(|e| Failure::from(format!("--chdir {}: {e}", dir.display())))?;
+    }
+    let opened = Opened::new(&serve.runtime)?;
+    let Serve { host, port, cors, tokens, queue, trace, .. } = serve;
+    let config = Config { host, port, cors, max_tokens: tokens, queue, trace };
+    ds4_server::run(&opened.engine, &opened.model, &config)?;
+    Ok(())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "a whole number from 0 to 65535".into())
+}
+
+fn waiting(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n <= 10_000 => Ok(n),
+        _ => Err("a whole number from 0 to 10000".into()),
+    }
+}

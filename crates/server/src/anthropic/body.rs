@@ -1,0 +1,230 @@
+//! What `/v1/messages` and `/v1/messages/count_tokens` may be asked.
+
+use ds4_chat::{Message, RawValue, Role, ToolCall};
+use serde::{Deserialize, Serialize};
+
+use crate::body::parse;
+use crate::request::{Draw, Thinking, conversation, stops};
+use crate::text::{IMAGE, TextOr, count};
+use crate::{Error, Request};
+
+/// How system texts begin that are a client's own bookkeeping, different in each conversation.
+const PRIVATE: &str = "x-anthropic-";
+
+/// The body. Fields that are not here are ignored.
+#[derive(Debug, Deserialize)]
+pub struct Body {
+    model: Option<String>,
+    system: Option<TextOr<Block>>,
+    messages: Vec<Turn>,
+    tools: Option<Vec<Tool>>,
+    tool_choice: Option<ToolChoice>,
+    #[serde(default, deserialize_with = "count")]
+    max_tokens: Option<u64>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    #[serde(default, deserialize_with = "count")]
+    top_k: Option<u64>,
+    stop_sequences: Option<Vec<String>>,
+    stream: Option<bool>,
+    thinking: Option<ThinkingField>,
+    output_config: Option<OutputConfig>,
+    reasoning_effort: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ThinkingField {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OutputConfig {
+    effort: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ToolChoice {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+/// A tool; those that have no schema are the client's or the cloud's own, and left out.
+#[derive(Debug, Deserialize)]
+struct Tool {
+    name: Option<String>,
+    description: Option<String>,
+    input_schema: Option<Box<RawValue>>,
+}
+
+/// A message.
+#[derive(Debug, Deserialize)]
+struct Turn {
+    role: Author,
+    content: Option<TextOr<Block>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Author {
+    User,
+    Assistant,
+    System,
+}
+
+/// A block of any type; keys come in any order.
+#[derive(Debug, Deserialize)]
+struct Block {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    text: Option<String>,
+    thinking: Option<String>,
+    id: Option<String>,
+    name: Option<String>,
+    input: Option<Box<RawValue>>,
+    tool_use_id: Option<String>,
+    content: Option<TextOr<Inner>>,
+}
+
+/// A block inside a tool's result.
+#[derive(Debug, Deserialize)]
+struct Inner {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    text: Option<String>,
+}
+
+/// A tool as the model wants to see it.
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    parameters: &'a RawValue,
+}
+
+impl Body {
+    /// Reads the bytes of a body.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        parse(bytes)
+    }
+
+    pub(crate) fn streams(&self) -> bool {
+        self.stream == Some(true)
+    }
+
+    /// The request, or why there can be none.
+    pub fn into_request(self) -> Result<Request, Error> {
+        if self.messages.is_empty() {
+            return Err(Error::Invalid("messages: the list is empty, there is nothing to answer".into()));
+        }
+        let enabled = self.thinking.and_then(|t| t.kind).map(|kind| kind != "disabled");
+        let effort = match (self.output_config.and_then(|o| o.effort), self.reasoning_effort) {
+            (Some(effort), _) => Some(("output_config.effort", effort)),
+            (None, effort) => effort.map(|effort| ("reasoning_effort", effort)),
+        };
+        let think = Thinking { enabled, effort, model: self.model.clone() }.resolve()?;
+        let (temperature, top_p, top_k) = (self.temperature, self.top_p, self.top_k);
+        let draw = Draw { temperature, top_p, top_k, min_p: None, seed: None };
+        let hides_tools = self.tool_choice.is_some_and(|c| c.kind.as_deref() == Some("none"));
+        let tools = self.tools.filter(|_| !hides_tools).unwrap_or_default();
+        let tools = tools.iter().filter_map(|tool| tool.as_function().transpose()).collect::<Result<_, _>>()?;
+        let mut system: Vec<String> = self.system.map(system_text).filter(|s| !s.is_empty()).into_iter().collect();
+        let mut messages = Vec::new();
+        for turn in self.messages {
+            turn.add_to(&mut system, &mut messages);
+        }
+        Ok(Request {
+            model: self.model,
+            conversation: conversation(&system, tools, None, messages),
+            think,
+            sampling: draw.sampling(think),
+            max_tokens: self.max_tokens.map(|n| n.min(u32::MAX.into()) as usize),
+            stop: stops("stop_sequences", self.stop_sequences.unwrap_or_default())?,
+        })
+    }
+}
+
+/// The system's texts, a line each, without a client's bookkeeping.
+fn system_text(system: TextOr<Block>) -> String {
+    let texts = match system {
+        TextOr::Text(text) => vec![text],
+        TextOr::List(blocks) => blocks.into_iter().filter_map(|block| block.text).collect(),
+    };
+    texts.into_iter().filter(|text| !text.starts_with(PRIVATE)).collect::<Vec<_>>().join("\n")
+}
+
+impl Tool {
+    fn as_function(&self) -> Result<Option<Box<RawValue>>, Error> {
+        let (Some(name), Some(parameters)) = (&self.name, &self.input_schema) else { return Ok(None) };
+        let function = Function { name, description: self.description.as_deref(), parameters };
+        let json = serde_json::to_string(&function).and_then(RawValue::from_string);
+        json.map(Some).map_err(|e| Error::Invalid(format!("tools: {name}: {e}")))
+    }
+}
+
+impl Turn {
+    /// Adds this message to the system texts or to the others.
+    fn add_to(self, system: &mut Vec<String>, messages: &mut Vec<Message>) {
+        let blocks = match (self.role, self.content) {
+            (Author::System, Some(content)) => return system.push(system_text(content)),
+            (_, Some(TextOr::List(blocks))) => blocks,
+            (_, Some(TextOr::Text(text))) => vec![Block::text(text)],
+            (_, None) => Vec::new(),
+        };
+        match self.role {
+            Author::Assistant => messages.push(assistant(blocks)),
+            _ => messages.extend(blocks.into_iter().filter_map(Block::into_message)),
+        }
+    }
+}
+
+/// What the model thought, said and called.
+fn assistant(blocks: Vec<Block>) -> Message {
+    let mut message = Message::assistant("", "");
+    for block in blocks {
+        match block.kind.as_deref() {
+            Some("thinking") => message.reasoning += block.thinking.as_deref().unwrap_or_default(),
+            Some("tool_use") => message.tool_calls.push(ToolCall {
+                id: block.id.unwrap_or_default(),
+                name: block.name.unwrap_or_default(),
+                arguments: block.input.map_or_else(|| "{}".into(), |input| input.get().into()),
+            }),
+            _ => message.content += block.text.as_deref().unwrap_or_default(),
+        }
+    }
+    message
+}
+
+impl Block {
+    fn text(text: String) -> Self {
+        let (kind, thinking, id, name, input, tool_use_id, content) = Default::default();
+        Self { kind, text: Some(text), thinking, id, name, input, tool_use_id, content }
+    }
+
+    /// A block of the user's: text, a tool's result, or a picture's place.
+    fn into_message(self) -> Option<Message> {
+        match self.kind.as_deref() {
+            Some("tool_result") => {
+                let text = self.content.map(inner_text).unwrap_or_default();
+                Some(Message::tool_result(self.tool_use_id.unwrap_or_default(), text))
+            }
+            Some("image") => Some(Message::new(Role::User, IMAGE)),
+            _ => self.text.map(|text| Message::new(Role::User, text)),
+        }
+    }
+}
+
+/// What a tool returned, as text.
+fn inner_text(content: TextOr<Inner>) -> String {
+    let blocks = match content {
+        TextOr::Text(text) => return text,
+        TextOr::List(blocks) => blocks,
+    };
+    let texts = blocks.into_iter().map(|block| match (block.text, block.kind.as_deref()) {
+        (Some(text), _) => text,
+        (None, Some("image")) => IMAGE.into(),
+        (None, kind) => format!("[{} omitted]", kind.unwrap_or("a block without a type")),
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}

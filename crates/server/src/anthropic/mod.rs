@@ -1,0 +1,57 @@
+//! Anthropic's messages API.
+
+mod body;
+mod reply;
+
+use std::sync::Arc;
+
+use axum::extract::{Request as HttpRequest, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use ds4_dialog::Prompt;
+use serde_json::json;
+
+pub use body::Body;
+
+use crate::body::read;
+use crate::error::json_response;
+use crate::server::Server;
+use crate::sse::stream;
+use crate::whole::whole;
+use crate::{Error, Request};
+
+/// `POST /v1/messages`
+pub(crate) async fn messages(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
+    answer(server, request).await.unwrap_or_else(|error| error.response(Error::anthropic))
+}
+
+/// `POST /v1/messages/count_tokens`: takes no place in the queue.
+pub(crate) async fn count_tokens(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
+    match prepare(&server, request).await {
+        Ok((_, prompt, _)) => json_response(StatusCode::OK, &json!({"input_tokens": prompt.tokens.len()})),
+        Err(error) => error.response(Error::anthropic),
+    }
+}
+
+async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, Error> {
+    let (request, prompt, streams) = prepare(&server, request).await?;
+    let (label, ticket) = server.enter(request, prompt, "msg_")?;
+    match streams {
+        true => Ok(stream(ticket, reply::Blocks::new(label))),
+        false => Ok(reply::whole(&label, &whole(ticket).await?)),
+    }
+}
+
+/// A body's request, its prompt, and whether the answer is to be streamed.
+async fn prepare(server: &Arc<Server>, request: HttpRequest) -> Result<(Request, Prompt, bool), Error> {
+    let bytes = read(request).await?;
+    server
+        .off_the_loop(move |server| {
+            let body = Body::parse(&bytes)?;
+            let streams = body.streams();
+            let request = body.into_request()?;
+            let prompt = server.prompt(&request, "messages")?;
+            Ok((request, prompt, streams))
+        })
+        .await
+}

@@ -1,0 +1,35 @@
+//! HTTP: the OpenAI and Anthropic APIs over the engine. Knows conversations and tokens, never a tensor.
+//!
+//! A request's way, one file a step:
+//!
+//! 1. `listen.rs` accepts the connection, `routes.rs` finds the handler, `body.rs` reads and parses the body;
+//! 2. `openai/body.rs` or `anthropic/body.rs` is what that API may say, turned into a [`Request`], which no longer knows
+//!    the API (`request.rs`);
+//! 3. `server.rs` renders it to tokens and checks that they fit; `queue.rs` holds it until its turn;
+//! 4. `worker.rs` runs it on the engine and reports [`Progress`](progress::Progress);
+//! 5. `openai/reply.rs` or `anthropic/reply.rs` says that in its API's words: whole (`whole.rs`) or as events (`sse.rs`).
+//!
+//! Invariants: nothing a client sends makes this panic or grow without a limit; a client that leaves or stops reading is
+//! given up, and the engine never waits for one; an error has a status, a message with the way out, and the form of its API.
+
+pub mod anthropic;
+mod body;
+mod error;
+mod listen;
+mod models;
+pub mod openai;
+mod progress;
+mod queue;
+mod request;
+mod routes;
+mod server;
+mod sse;
+mod stall;
+mod text;
+mod trace;
+mod whole;
+mod worker;
+
+pub use error::Error;
+pub use listen::{Config, run};
+pub use request::{Draw, Request};

@@ -1,0 +1,149 @@
+//! From an address to connections, and to a clean end.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use ds4_engine::{Engine, Model};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+
+use crate::routes::{MAX_HEADERS, router};
+use crate::server::Server;
+use crate::stall::Impatient;
+use crate::trace::Trace;
+use crate::worker;
+
+/// Most connections at a time; more wait in the system's backlog.
+const MAX_CONNECTIONS: u32 = 256;
+/// Headers that take longer are given up.
+const HEADER_PATIENCE: Duration = Duration::from_secs(10);
+/// Threads that parse and tokenise; they start as they are needed.
+const PARSERS: usize = 4;
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name or address to listen at.
+    pub host: String,
+    /// Port; 0 takes any that is free.
+    pub port: u16,
+    /// Let browsers of other origins in.
+    pub cors: bool,
+    /// Most tokens to generate where a request does not say.
+    pub max_tokens: usize,
+    /// Requests that may wait.
+    pub queue: usize,
+    /// File to trace requests to.
+    pub trace: Option<PathBuf>,
+}
+
+/// Serves `model` on `engine` until SIGINT or SIGTERM, then lets the running request end. A second signal ends the
+/// process at once with code 130.
+pub fn run(engine: &Engine, model: &Arc<Model>, config: &Config) -> io::Result<()> {
+    let trace = Trace::new(config.trace.as_deref())?;
+    let server = Arc::new(Server::new(Arc::clone(model), engine.options().context, config, trace));
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(PARSERS).build()?;
+    std::thread::scope(|scope| {
+        let result = runtime.block_on(async {
+            let mut signals = Signals::new()?;
+            let listener = bind(config).await?;
+            eprintln!("ds4: listening at http://{}", listener.local_addr()?);
+            let worker = Arc::clone(&server);
+            scope.spawn(move || {
+                if let Err(error) = worker::work(engine, &worker) {
+                    worker.fail(error.to_string());
+                }
+            });
+            serve(listener, &server, &mut signals).await;
+            Ok(())
+        });
+        server.queue.close(); // lets the worker end, however we come here
+        result
+    })
+}
+
+async fn bind(config: &Config) -> io::Result<TcpListener> {
+    let address = (config.host.as_str(), config.port);
+    let named = |e: io::Error| {
+        io::Error::new(e.kind(), format!("cannot listen at {}:{}: {e}; see --host and --port", address.0, address.1))
+    };
+    TcpListener::bind(address).await.map_err(named)
+}
+
+/// Accepts connections until the first signal, then waits for those that are there.
+async fn serve(listener: TcpListener, server: &Arc<Server>, signals: &mut Signals) {
+    let router = router(Arc::clone(server));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
+    let (closing, closed) = watch::channel(false);
+    loop {
+        let accepted = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            accepted = accepted => accepted,
+            () = signals.next() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = connection(stream, router.clone(), closed.clone());
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(slot);
+                });
+            }
+            // Too many open files, say: others must end first.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    drop(listener);
+    eprintln!("ds4: shutting down after the running request; a second signal ends it at once");
+    server.queue.close();
+    let _ = closing.send(true); // nobody may be connected
+    tokio::select! {
+        _ = slots.acquire_many(MAX_CONNECTIONS) => {}
+        () = signals.next() => std::process::exit(130),
+    }
+}
+
+/// One request and its answer. Whatever goes wrong is the peer's: it has left, or hyper has told it.
+async fn connection(stream: TcpStream, router: Router, mut closed: watch::Receiver<bool>) {
+    let _ = stream.set_nodelay(true); // an optimisation
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).keep_alive(false).max_buf_size(MAX_HEADERS);
+    let io = TokioIo::new(Impatient::new(stream));
+    let mut connection = pin!(http.serve_connection(io, TowerToHyperService::new(router)));
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = closed.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

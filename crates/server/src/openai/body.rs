@@ -1,0 +1,236 @@
+//! What `/v1/chat/completions` may be asked.
+
+use ds4_chat::{Message, RawValue, Role, ToolCall};
+use serde::Deserialize;
+
+use crate::body::parse;
+use crate::request::{Draw, Thinking, conversation, stops};
+use crate::text::{IMAGE, TextOr, count, raw_text};
+use crate::{Error, Request};
+
+/// The body. Fields that are not here are ignored.
+#[derive(Debug, Deserialize)]
+pub struct Body {
+    model: Option<String>,
+    messages: Vec<Turn>,
+    tools: Option<Vec<Box<RawValue>>>,
+    tool_choice: Option<Box<RawValue>>,
+    response_format: Option<ResponseFormat>,
+    #[serde(default, deserialize_with = "count")]
+    max_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
+    max_completion_tokens: Option<u64>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    #[serde(default, deserialize_with = "count")]
+    top_k: Option<u64>,
+    min_p: Option<f64>,
+    #[serde(default, deserialize_with = "count")]
+    seed: Option<u64>,
+    stop: Option<TextOr<String>>,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    thinking: Option<Switch>,
+    think: Option<bool>,
+    reasoning_effort: Option<String>,
+    #[serde(default, deserialize_with = "count")]
+    n: Option<u64>,
+    logprobs: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+/// `true`, or `{"type": "enabled"}`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected true, false or {\"type\": \"enabled\" or \"disabled\"}")]
+enum Switch {
+    Flag(bool),
+    Kind {
+        #[serde(rename = "type")]
+        kind: String,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct ResponseFormat {
+    json_schema: Option<JsonSchema>,
+}
+
+#[derive(Debug, Deserialize)]
+struct JsonSchema {
+    schema: Option<Box<RawValue>>,
+}
+
+/// A message.
+#[derive(Debug, Deserialize)]
+struct Turn {
+    role: Author,
+    content: Option<TextOr<Part>>,
+    reasoning_content: Option<String>,
+    reasoning: Option<String>,
+    tool_calls: Option<Vec<Call>>,
+    tool_call_id: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Author {
+    System,
+    Developer,
+    User,
+    Assistant,
+    Tool,
+    Function,
+}
+
+/// A part of a message: text, or something that has a type and no text.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string or a part such as {\"type\": \"text\", \"text\": …}")]
+enum Part {
+    Plain(String),
+    Typed {
+        #[serde(rename = "type")]
+        kind: Option<String>,
+        text: Option<String>,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct Call {
+    id: Option<String>,
+    function: Option<Function>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Function {
+    name: Option<String>,
+    arguments: Option<Box<RawValue>>,
+}
+
+/// A tool in OpenAI's wrapper.
+#[derive(Deserialize)]
+struct Tool {
+    function: Option<Box<RawValue>>,
+}
+
+impl Body {
+    /// Reads the bytes of a body.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        parse(bytes)
+    }
+
+    pub(crate) fn streams(&self) -> bool {
+        self.stream == Some(true)
+    }
+
+    pub(crate) fn wants_usage(&self) -> bool {
+        self.stream_options.as_ref().is_some_and(|o| o.include_usage == Some(true))
+    }
+
+    /// The request, or why there can be none.
+    pub fn into_request(self) -> Result<Request, Error> {
+        if self.messages.is_empty() {
+            return Err(Error::Invalid("messages: the list is empty, there is nothing to answer".into()));
+        }
+        if let Some(n) = self.n.filter(|n| *n > 1) {
+            return Err(Error::Invalid(format!("n: {n} answers are not supported, only 1")));
+        }
+        if self.logprobs == Some(true) {
+            return Err(Error::Invalid("logprobs: not supported; leave it out".into()));
+        }
+        let enabled = self.thinking.map(|switch| match switch {
+            Switch::Flag(on) => on,
+            Switch::Kind { kind } => kind != "disabled",
+        });
+        let effort = self.reasoning_effort.map(|effort| ("reasoning_effort", effort));
+        let think = Thinking { enabled: enabled.or(self.think), effort, model: self.model.clone() }.resolve()?;
+        let draw = Draw {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            min_p: self.min_p,
+            seed: self.seed,
+        };
+        let stop = match self.stop {
+            None => Vec::new(),
+            Some(TextOr::Text(stop)) => vec![stop],
+            Some(TextOr::List(stops)) => stops,
+        };
+        let hides_tools = self.tool_choice.is_some_and(|choice| choice.get() == "\"none\"");
+        let tools = self.tools.filter(|_| !hides_tools).unwrap_or_default();
+        let schema = self.response_format.and_then(|f| f.json_schema?.schema);
+        let mut system = Vec::new();
+        let mut messages = Vec::new();
+        for turn in self.messages {
+            turn.add_to(&mut system, &mut messages);
+        }
+        Ok(Request {
+            model: self.model,
+            conversation: conversation(&system, functions(tools)?, schema, messages),
+            think,
+            sampling: draw.sampling(think),
+            max_tokens: self.max_completion_tokens.or(self.max_tokens).map(|n| n.min(u32::MAX.into()) as usize),
+            stop: stops("stop", stop)?,
+        })
+    }
+}
+
+impl Turn {
+    /// Adds this message to the system texts or to the others.
+    fn add_to(self, system: &mut Vec<String>, messages: &mut Vec<Message>) {
+        let text = match self.content {
+            None => String::new(),
+            Some(TextOr::Text(text)) => text,
+            Some(TextOr::List(parts)) => parts.into_iter().map(Part::into_text).collect::<Vec<_>>().join("\n"),
+        };
+        let message = match self.role {
+            Author::System | Author::Developer => return system.push(text),
+            Author::User => Message::new(Role::User, text),
+            Author::Tool | Author::Function => Message::tool_result(self.tool_call_id.unwrap_or_default(), text),
+            Author::Assistant => {
+                let reasoning = self.reasoning_content.or(self.reasoning).unwrap_or_default();
+                let tool_calls = self.tool_calls.unwrap_or_default().into_iter().map(Call::into_call).collect();
+                Message { tool_calls, ..Message::assistant(reasoning, text) }
+            }
+        };
+        messages.push(message);
+    }
+}
+
+impl Part {
+    fn into_text(self) -> String {
+        match self {
+            Self::Plain(text) | Self::Typed { text: Some(text), .. } => text,
+            Self::Typed { kind: Some(kind), .. } if kind.contains("image") => IMAGE.into(),
+            Self::Typed { .. } => String::new(),
+        }
+    }
+}
+
+impl Call {
+    fn into_call(self) -> ToolCall {
+        let (name, arguments) = self.function.map_or((None, None), |f| (f.name, f.arguments));
+        ToolCall {
+            id: self.id.unwrap_or_default(),
+            name: name.unwrap_or_default(),
+            arguments: arguments.map(|a| raw_text(&a)).unwrap_or_default(),
+        }
+    }
+}
+
+/// The functions among the tools, as the model wants to see them. Tools of other kinds are left out.
+fn functions(tools: Vec<Box<RawValue>>) -> Result<Vec<Box<RawValue>>, Error> {
+    let mut functions = Vec::new();
+    for (i, tool) in tools.into_iter().enumerate() {
+        let tool: Tool = serde_json::from_str(tool.get()).map_err(|e| Error::Invalid(format!("tools[{i}]: {e}")))?;
+        match tool.function {
+            Some(function) if function.get().starts_with('{') => functions.push(function),
+            Some(_) => return Err(Error::Invalid(format!("tools[{i}].function: not an object"))),
+            None => {}
+        }
+    }
+    Ok(functions)
+}

@@ -1,0 +1,39 @@
+//! OpenAI's chat API.
+
+mod body;
+mod reply;
+
+use std::sync::Arc;
+
+use axum::extract::{Request as HttpRequest, State};
+use axum::response::Response;
+
+pub use body::Body;
+
+use crate::server::Server;
+use crate::sse::stream;
+use crate::whole::whole;
+use crate::{Error, body::read};
+
+/// `POST /v1/chat/completions`
+pub(crate) async fn chat(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
+    answer(server, request).await.unwrap_or_else(|error| error.response(Error::openai))
+}
+
+async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, Error> {
+    let bytes = read(request).await?;
+    let (request, prompt, streams, with_usage) = server
+        .off_the_loop(move |server| {
+            let body = Body::parse(&bytes)?;
+            let (streams, with_usage) = (body.streams(), body.wants_usage());
+            let request = body.into_request()?;
+            let prompt = server.prompt(&request, "messages")?;
+            Ok((request, prompt, streams, with_usage))
+        })
+        .await?;
+    let (label, ticket) = server.enter(request, prompt, "chatcmpl-")?;
+    match streams {
+        true => Ok(stream(ticket, reply::Chunks::new(label, with_usage))),
+        false => Ok(reply::whole(&label, &whole(ticket).await?)),
+    }
+}

@@ -1,0 +1,94 @@
+//! What `/v1/chat/completions` answers.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use ds4_chat::Event as Piece;
+use serde_json::{Value, json};
+
+use crate::Error;
+use crate::error::json_response;
+use crate::progress::{Counts, End, Finish};
+use crate::server::Label;
+use crate::sse::Events;
+use crate::whole::Whole;
+
+/// The whole answer.
+pub(crate) fn whole(label: &Label, answer: &Whole) -> Response {
+    let mut message = json!({"role": "assistant", "content": answer.text});
+    if !answer.reasoning.is_empty() {
+        message["reasoning_content"] = answer.reasoning.as_str().into();
+    }
+    let choice = json!({"index": 0, "message": message, "finish_reason": finish_reason(&answer.end.why)});
+    let mut body = object(label, "chat.completion", json!([choice]));
+    body["usage"] = usage(&answer.end.counts);
+    json_response(StatusCode::OK, &body)
+}
+
+/// The answer in chunks: role, reasoning, content, finish, usage if it is wanted, `[DONE]`.
+pub(crate) struct Chunks {
+    label: Label,
+    with_usage: bool,
+}
+
+impl Chunks {
+    pub(crate) fn new(label: Label, with_usage: bool) -> Self {
+        Self { label, with_usage }
+    }
+
+    fn chunk(&self, delta: Value, finish_reason: Option<&str>) -> String {
+        let choice = json!({"index": 0, "delta": delta, "finish_reason": finish_reason});
+        data(&object(&self.label, "chat.completion.chunk", json!([choice])))
+    }
+}
+
+impl Events for Chunks {
+    fn started(&mut self, _: &Counts) -> String {
+        self.chunk(json!({"role": "assistant"}), None)
+    }
+
+    fn piece(&mut self, piece: Piece) -> String {
+        match piece {
+            Piece::Reasoning(part) => self.chunk(json!({"reasoning_content": part}), None),
+            Piece::Text(part) => self.chunk(json!({"content": part}), None),
+        }
+    }
+
+    fn ended(&mut self, end: &End) -> String {
+        let mut text = self.chunk(json!({}), Some(finish_reason(&end.why)));
+        if self.with_usage {
+            let mut last = object(&self.label, "chat.completion.chunk", json!([]));
+            last["usage"] = usage(&end.counts);
+            text += &data(&last);
+        }
+        text + "data: [DONE]\n\n"
+    }
+
+    fn failed(&mut self, error: &Error) -> String {
+        format!("event: error\n{}", data(&error.openai()))
+    }
+}
+
+fn object(label: &Label, kind: &str, choices: Value) -> Value {
+    json!({"id": label.id, "object": kind, "created": label.created, "model": label.model, "choices": choices})
+}
+
+fn data(value: &Value) -> String {
+    format!("data: {value}\n\n")
+}
+
+fn finish_reason(why: &Finish) -> &'static str {
+    match why {
+        Finish::Stop | Finish::StopString(_) => "stop",
+        Finish::Length => "length",
+    }
+}
+
+fn usage(counts: &Counts) -> Value {
+    json!({
+        "prompt_tokens": counts.prompt,
+        "completion_tokens": counts.generated,
+        "total_tokens": counts.prompt + counts.generated,
+        "prompt_tokens_details": {"cached_tokens": counts.cached},
+        "completion_tokens_details": {"reasoning_tokens": counts.reasoning},
+    })
+}

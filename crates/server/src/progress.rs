@@ -1,0 +1,51 @@
+//! What happens to a request on its way to the client.
+
+use ds4_chat::Event;
+
+use crate::Error;
+
+/// News of a request, in order: it starts, its prompt is read, pieces of the answer, one end.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// Its turn has come.
+    Started(Counts),
+    /// So many of the prompt's tokens are read.
+    Prefill { done: usize, total: usize },
+    /// More of the reasoning or the answer.
+    Piece(Event),
+    /// It has ended.
+    Ended(End),
+    /// It has failed.
+    Failed(Error),
+}
+
+/// Tokens of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Counts {
+    /// Tokens of the prompt.
+    pub(crate) prompt: usize,
+    /// Of these, tokens that needed no computing.
+    pub(crate) cached: usize,
+    /// Tokens generated, reasoning included.
+    pub(crate) generated: usize,
+    /// Of these, tokens of the reasoning.
+    pub(crate) reasoning: usize,
+}
+
+/// How an answer ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct End {
+    pub(crate) why: Finish,
+    pub(crate) counts: Counts,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Finish {
+    /// The model ended it.
+    Stop,
+    /// One of the client's stop strings came.
+    StopString(String),
+    /// It is as long as it may be.
+    Length,
+}

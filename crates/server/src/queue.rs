@@ -1,0 +1,281 @@
+//! Who waits for the engine: one request runs, a bounded number waits in order, and each can be taken back at any time.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+
+use ds4_dialog::Prompt;
+use ds4_engine::Sampling;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::Error;
+use crate::progress::Progress;
+
+/// What the worker is to do.
+#[derive(Debug)]
+pub(crate) struct Task {
+    /// Names the request in logs.
+    pub(crate) id: String,
+    pub(crate) prompt: Prompt,
+    pub(crate) sampling: Sampling,
+    pub(crate) max_tokens: usize,
+    pub(crate) stop: Vec<String>,
+}
+
+/// A task with its way out. The way out has no limit of its own: the task's tokens are one, and a worker that waited for a
+/// slow client would let all others wait.
+#[derive(Debug)]
+pub(crate) struct Job {
+    id: u64,
+    pub(crate) task: Task,
+    pub(crate) news: UnboundedSender<Progress>,
+    pub(crate) cancel: Arc<Cancel>,
+}
+
+/// How a request is taken back.
+#[derive(Debug, Default)]
+pub(crate) struct Cancel {
+    wanted: AtomicBool,
+    running: OnceLock<Arc<AtomicBool>>,
+}
+
+impl Cancel {
+    fn cancel(&self) {
+        self.wanted.store(true, SeqCst);
+        if let Some(flag) = self.running.get() {
+            flag.store(true, SeqCst);
+        }
+    }
+
+    /// Lets the engine's own flag be set as soon as the client leaves.
+    pub(crate) fn reaches(&self, flag: Arc<AtomicBool>) {
+        let flag = self.running.get_or_init(|| flag);
+        if self.wanted() {
+            flag.store(true, SeqCst);
+        }
+    }
+
+    /// Whether the client has left.
+    pub(crate) fn wanted(&self) -> bool {
+        self.wanted.load(SeqCst)
+    }
+}
+
+/// Requests in order.
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    limit: usize,
+}
+
+struct State {
+    waiting: VecDeque<Job>,
+    running: Option<Instant>,
+    closed: bool,
+    next_id: u64,
+    /// How long a request takes, with the last ones counting most.
+    usual: Duration,
+}
+
+/// What a look at the queue shows.
+pub(crate) struct Load {
+    pub(crate) running: usize,
+    pub(crate) waiting: usize,
+    pub(crate) limit: usize,
+    pub(crate) closed: bool,
+}
+
+impl Queue {
+    /// A queue in which `limit` requests may wait.
+    pub(crate) fn new(limit: usize) -> Self {
+        let (waiting, running, usual) = (VecDeque::new(), None, Duration::from_secs(1));
+        let state = State { waiting, running, closed: false, next_id: 0, usual };
+        Self { state: Mutex::new(state), changed: Condvar::new(), limit }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics under this lock")
+    }
+
+    /// Takes a place at the end.
+    pub(crate) fn enter(self: &Arc<Self>, task: Task) -> Result<Ticket, Error> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Error::Closing);
+        }
+        let waiting = state.waiting.len();
+        if waiting >= self.limit && (waiting > 0 || state.running.is_some()) {
+            let seconds = state.usual.as_secs_f64() * (waiting + 1) as f64;
+            return Err(Error::QueueFull { waiting, retry_after: seconds.clamp(1.0, 300.0) as u64 });
+        }
+        let (news, inbox) = unbounded_channel();
+        let cancel = Arc::new(Cancel::default());
+        let id = state.next_id;
+        state.next_id += 1;
+        state.waiting.push_back(Job { id, task, news, cancel: Arc::clone(&cancel) });
+        self.changed.notify_one();
+        Ok(Ticket { id, news: inbox, cancel, queue: Arc::clone(self) })
+    }
+
+    /// The next request, as soon as there is one; none once the queue is closed.
+    pub(crate) fn next(&self) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(job) = state.waiting.pop_front() {
+                state.running = Some(Instant::now());
+                return Some(job);
+            }
+            state = self.changed.wait(state).expect("nothing panics under this lock");
+        }
+    }
+
+    /// The request that ran has ended.
+    pub(crate) fn done(&self) {
+        let mut state = self.lock();
+        if let Some(start) = state.running.take() {
+            state.usual = (state.usual * 3 + start.elapsed()) / 4;
+        }
+    }
+
+    /// Lets the running request end, refuses those that wait and all that come.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        for job in state.waiting.drain(..) {
+            let _ = job.news.send(Progress::Failed(Error::Closing)); // it may have left
+        }
+        self.changed.notify_all();
+    }
+
+    /// How full it is.
+    pub(crate) fn load(&self) -> Load {
+        let state = self.lock();
+        let running = usize::from(state.running.is_some());
+        Load { running, waiting: state.waiting.len(), limit: self.limit, closed: state.closed }
+    }
+
+    /// Requests before this one; none when it does not wait.
+    fn ahead(&self, id: u64) -> Option<usize> {
+        let state = self.lock();
+        let place = state.waiting.iter().position(|job| job.id == id)?;
+        Some(place + usize::from(state.running.is_some()))
+    }
+
+    fn leave(&self, id: u64) {
+        self.lock().waiting.retain(|job| job.id != id);
+    }
+}
+
+/// A client's hold on its request. Dropping it takes the request back, wherever it is.
+pub(crate) struct Ticket {
+    id: u64,
+    news: UnboundedReceiver<Progress>,
+    cancel: Arc<Cancel>,
+    queue: Arc<Queue>,
+}
+
+impl Ticket {
+    /// What happens next; the last news is an end or a failure.
+    pub(crate) async fn news(&mut self) -> Progress {
+        match self.news.recv().await {
+            Some(news) => news,
+            None => Progress::Failed(Error::Failed("the engine stopped without an answer".into())),
+        }
+    }
+
+    /// Requests before this one; none when it does not wait.
+    pub(crate) fn ahead(&self) -> Option<usize> {
+        self.queue.ahead(self.id)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        self.queue.leave(self.id);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A task called `name`.
+    pub(crate) fn task(name: &str) -> Task {
+        let prompt = Prompt { text: name.into(), tokens: vec![0], thinking: false };
+        Task { id: name.into(), prompt, sampling: Sampling::GREEDY, max_tokens: 1, stop: Vec::new() }
+    }
+
+    fn name(job: Option<Job>) -> String {
+        job.expect("a job").task.prompt.text
+    }
+
+    #[test]
+    fn requests_run_in_order_and_those_that_left_do_not_run() {
+        let queue = Arc::new(Queue::new(9));
+        let tickets: Vec<Ticket> = ["a", "b", "c"].map(|n| queue.enter(task(n)).unwrap()).into();
+        assert_eq!(name(queue.next()), "a");
+        assert_eq!(tickets[2].ahead(), Some(2));
+        let [a, b, c] = tickets.try_into().ok().unwrap();
+        drop(b);
+        assert_eq!((a.ahead(), c.ahead()), (None, Some(1)));
+        queue.done();
+        assert_eq!(name(queue.next()), "c");
+    }
+
+    #[test]
+    fn a_full_queue_refuses_with_a_number_and_a_time() {
+        let queue = Arc::new(Queue::new(1));
+        let _running = queue.enter(task("a")).unwrap();
+        let _job = queue.next();
+        let waiting = queue.enter(task("b")).unwrap();
+        let Err(Error::QueueFull { waiting: 1, retry_after }) = queue.enter(task("c")) else { panic!("not refused") };
+        assert!(retry_after >= 1);
+        drop(waiting);
+        assert!(queue.enter(task("c")).is_ok(), "who leaves makes room");
+    }
+
+    #[test]
+    fn without_waiting_places_one_request_still_runs() {
+        let queue = Arc::new(Queue::new(0));
+        let _a = queue.enter(task("a")).unwrap();
+        assert!(queue.enter(task("b")).is_err());
+    }
+
+    #[test]
+    fn closing_refuses_who_waits_and_who_comes() {
+        let queue = Arc::new(Queue::new(9));
+        let mut running = queue.enter(task("a")).unwrap();
+        let job = queue.next().unwrap();
+        let mut waiting = queue.enter(task("b")).unwrap();
+        queue.close();
+        assert!(matches!(waiting.news.try_recv(), Ok(Progress::Failed(Error::Closing))));
+        assert!(matches!(queue.enter(task("c")), Err(Error::Closing)));
+        assert!(queue.next().is_none());
+        job.news.send(Progress::Prefill { done: 1, total: 1 }).unwrap();
+        assert!(running.news.try_recv().is_ok(), "the running request goes on");
+    }
+
+    #[test]
+    fn leaving_cancels_a_run_that_starts_before_or_after() {
+        for early in [true, false] {
+            let queue = Arc::new(Queue::new(9));
+            let ticket = queue.enter(task("a")).unwrap();
+            let job = queue.next().unwrap();
+            let flag = Arc::new(AtomicBool::new(false));
+            if early {
+                drop(ticket);
+                job.cancel.reaches(Arc::clone(&flag));
+            } else {
+                job.cancel.reaches(Arc::clone(&flag));
+                assert!(!flag.load(SeqCst));
+                drop(ticket);
+            }
+            assert!(flag.load(SeqCst) && job.cancel.wanted());
+        }
+    }
+}

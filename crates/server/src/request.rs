@@ -1,0 +1,183 @@
+//! A request of any API, typed.
+
+use std::hash::{BuildHasher, Hasher};
+
+use ds4_chat::{Conversation, Message, RawValue, Role};
+use ds4_dialog::Think;
+use ds4_engine::Sampling;
+
+use crate::Error;
+
+/// Most stop strings, and most bytes of one.
+const MAX_STOPS: usize = 64;
+const MAX_STOP_BYTES: usize = 1024;
+
+/// What a client wants, whatever API it speaks.
+#[derive(Debug)]
+pub struct Request {
+    /// The model's name as the client says it; it comes back in the answer and chooses nothing.
+    pub model: Option<String>,
+    /// What was said.
+    pub conversation: Conversation,
+    /// How to think.
+    pub think: Think,
+    /// How to draw.
+    pub sampling: Sampling,
+    /// Most tokens to generate.
+    pub max_tokens: Option<usize>,
+    /// The answer ends before the first of these.
+    pub stop: Vec<String>,
+}
+
+/// How a client wants tokens drawn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Draw {
+    /// 0: always the most probable.
+    pub temperature: Option<f64>,
+    /// Total probability to draw from.
+    pub top_p: Option<f64>,
+    /// Tokens to draw from.
+    pub top_k: Option<u64>,
+    /// Least probability relative to the best.
+    pub min_p: Option<f64>,
+    /// Start of the random numbers; 0 counts as none.
+    pub seed: Option<u64>,
+}
+
+impl Draw {
+    /// The sampling for a way to think: a model that thinks is always drawn from as it was trained.
+    pub fn sampling(self, think: Think) -> Sampling {
+        let seed = self.seed.filter(|s| *s > 0).unwrap_or_else(random);
+        let wanted = if think == Think::Off { self } else { Self::default() };
+        Sampling {
+            temperature: wanted.temperature.unwrap_or(1.0).clamp(0.0, 100.0) as f32,
+            top_p: wanted.top_p.unwrap_or(1.0) as f32,
+            top_k: wanted.top_k.unwrap_or(0).min(1 << 20) as usize,
+            min_p: wanted.min_p.unwrap_or(0.05).clamp(0.0, 1.0) as f32,
+            seed,
+        }
+    }
+}
+
+/// A number that nobody can know; the standard library draws the keys of its hash maps like this.
+fn random() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish().max(1)
+}
+
+/// What clients say about thinking.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Thinking {
+    /// On or off.
+    pub(crate) enabled: Option<bool>,
+    /// How hard, and the field that says so.
+    pub(crate) effort: Option<(&'static str, String)>,
+    /// The model's name; some mean a way to think.
+    pub(crate) model: Option<String>,
+}
+
+impl Thinking {
+    /// What it comes to. `none` wins over everything, then off, then the effort.
+    pub(crate) fn resolve(self) -> Result<Think, Error> {
+        let effort = match &self.effort {
+            None => None,
+            Some((field, word)) => Some(match word.as_str() {
+                "none" => Think::Off,
+                "minimal" | "low" | "medium" | "high" | "xhigh" => Think::On,
+                "max" => Think::Max,
+                _ => {
+                    let known = "none, minimal, low, medium, high, xhigh or max";
+                    return Err(Error::Invalid(format!("{field}: unknown effort {word:?}; use {known}")));
+                }
+            }),
+        };
+        Ok(match (effort, self.enabled, self.model.as_deref()) {
+            (Some(Think::Off), ..) | (_, Some(false), _) | (None, None, Some("deepseek-chat")) => Think::Off,
+            (Some(effort), ..) => effort,
+            _ => Think::On,
+        })
+    }
+}
+
+/// Stop strings within limits; empty ones say nothing.
+pub(crate) fn stops(field: &str, stops: Vec<String>) -> Result<Vec<String>, Error> {
+    let stops: Vec<String> = stops.into_iter().filter(|s| !s.is_empty()).collect();
+    if stops.len() > MAX_STOPS {
+        return Err(Error::Invalid(format!("{field}: {} strings, at most {MAX_STOPS} are possible", stops.len())));
+    }
+    match stops.iter().find(|s| s.len() > MAX_STOP_BYTES) {
+        Some(long) => Err(Error::Invalid(format!(
+            "{field}: a string of {} bytes, at most {MAX_STOP_BYTES} are possible",
+            long.len()
+        ))),
+        None => Ok(stops),
+    }
+}
+
+/// A conversation with everything that instructs the model in one place: the system texts, wherever they stood, and the
+/// tools come first.
+pub(crate) fn conversation(
+    system: &[String],
+    tools: Vec<Box<RawValue>>,
+    response_format: Option<Box<RawValue>>,
+    messages: Vec<Message>,
+) -> Conversation {
+    let mut conversation = Conversation { messages };
+    if !system.is_empty() || !tools.is_empty() || response_format.is_some() {
+        let first = Message { tools, response_format, ..Message::new(Role::System, system.join("\n\n")) };
+        conversation.messages.insert(0, first);
+    }
+    conversation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn think(enabled: Option<bool>, effort: Option<&str>, model: &str) -> Result<Think, Error> {
+        let effort = effort.map(|e| ("reasoning_effort", e.to_owned()));
+        Thinking { enabled, effort, model: Some(model.to_owned()) }.resolve()
+    }
+
+    #[test]
+    fn thinking_is_on_unless_something_says_otherwise() {
+        // H084, H085
+        assert_eq!(think(None, None, ""), Ok(Think::On));
+        assert_eq!(think(Some(false), None, ""), Ok(Think::Off));
+        assert_eq!(think(Some(true), Some("none"), ""), Ok(Think::Off));
+        assert_eq!(think(Some(false), Some("max"), ""), Ok(Think::Off));
+        for effort in ["minimal", "low", "medium", "high", "xhigh"] {
+            assert_eq!(think(None, Some(effort), ""), Ok(Think::On));
+        }
+        assert_eq!(think(None, Some("max"), ""), Ok(Think::Max));
+        let error = think(None, Some("huge"), "").unwrap_err().to_string();
+        assert!(error.starts_with("reasoning_effort: unknown effort \"huge\"; use none, "), "{error}");
+    }
+
+    #[test]
+    fn a_models_name_counts_only_when_nothing_else_does() {
+        // H085
+        assert_eq!(think(None, None, "deepseek-chat"), Ok(Think::Off));
+        assert_eq!(think(None, None, "deepseek-reasoner"), Ok(Think::On));
+        assert_eq!(think(Some(true), None, "deepseek-chat"), Ok(Think::On));
+        assert_eq!(think(None, Some("low"), "deepseek-chat"), Ok(Think::On));
+    }
+
+    #[test]
+    fn a_model_that_thinks_is_drawn_from_as_it_was_trained() {
+        // H086, H088
+        let draw = Draw { temperature: Some(0.0), top_p: Some(0.5), top_k: Some(3), min_p: Some(0.5), seed: Some(7) };
+        let trained = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.05, seed: 7 };
+        assert_eq!(draw.sampling(Think::On), trained);
+        assert_eq!(draw.sampling(Think::Max), trained);
+        let wanted = Sampling { temperature: 0.0, top_p: 0.5, top_k: 3, min_p: 0.5, seed: 7 };
+        assert_eq!(draw.sampling(Think::Off), wanted);
+    }
+
+    #[test]
+    fn seed_zero_is_no_seed() {
+        // H089
+        let draw = Draw { seed: Some(0), ..Draw::default() };
+        assert_ne!(draw.sampling(Think::Off).seed, draw.sampling(Think::Off).seed);
+        assert_ne!(draw.sampling(Think::Off).seed, 0);
+    }
+}

@@ -1,0 +1,93 @@
+//! Which path does what.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+
+use crate::error::json_response;
+use crate::server::Server;
+use crate::{Error, anthropic, openai};
+
+/// Most bytes before a body.
+pub(crate) const MAX_HEADERS: usize = 64 << 10;
+
+const CORS: [(HeaderName, &str); 3] = [
+    (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+    (header::ACCESS_CONTROL_ALLOW_HEADERS, "*"),
+];
+
+/// All paths.
+pub(crate) fn router(server: Arc<Server>) -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/v1/models", get(models))
+        .route("/v1/models/{id}", get(model))
+        .route("/v1/chat/completions", post(openai::chat))
+        .route("/v1/messages", post(anthropic::messages))
+        .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
+        .fallback(unknown)
+        .method_not_allowed_fallback(method)
+        .layer(from_fn(header_limit))
+        .layer(from_fn_with_state(Arc::clone(&server), cors))
+        .with_state(server)
+}
+
+async fn health(State(server): State<Arc<Server>>) -> Response {
+    let (well, health) = server.health();
+    json_response(if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &health)
+}
+
+async fn models(State(server): State<Arc<Server>>) -> Response {
+    json_response(StatusCode::OK, &server.identity.list())
+}
+
+async fn model(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Response {
+    match server.identity.find(&id) {
+        Some(model) => json_response(StatusCode::OK, &model),
+        None => Error::UnknownEndpoint(format!("no model {id:?}; this one is {:?}", server.identity.id))
+            .response(Error::openai),
+    }
+}
+
+async fn unknown(request: Request) -> Response {
+    Error::UnknownEndpoint(request.uri().path().into()).response(Error::openai)
+}
+
+async fn method(request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    let allowed = if path == "/health" || path.starts_with("/v1/models") { "GET" } else { "POST" };
+    Error::Method { path, method: request.method().to_string(), allowed }.response(Error::openai)
+}
+
+/// Refuses headers that are too large; those that are much too large do not come this far.
+async fn header_limit(request: Request, next: Next) -> Response {
+    let line = request.method().as_str().len() + request.uri().to_string().len();
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    if line + fields.sum::<usize>() > MAX_HEADERS {
+        return Error::HeadersTooLarge(MAX_HEADERS).response(Error::openai);
+    }
+    next.run(request).await
+}
+
+/// Answers OPTIONS on any path, and lets browsers in where the server was started with `--cors`.
+async fn cors(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    let mut response = if request.method() == Method::OPTIONS {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response
+    } else {
+        next.run(request).await
+    };
+    if server.cors {
+        let headers = CORS.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        response.headers_mut().extend(headers);
+    }
+    response
+}

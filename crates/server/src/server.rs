@@ -1,0 +1,128 @@
+//! What all requests share, and the step from a typed request to a place in the queue.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ds4_dialog::{Prompt, options};
+use ds4_engine::Model;
+use serde_json::{Value, json};
+
+use crate::models::Identity;
+use crate::queue::{Queue, Task, Ticket};
+use crate::trace::Trace;
+use crate::{Config, Error, Request};
+
+/// What all requests share.
+pub(crate) struct Server {
+    pub(crate) model: Arc<Model>,
+    pub(crate) identity: Identity,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) context: usize,
+    pub(crate) cors: bool,
+    pub(crate) trace: Trace,
+    max_tokens: usize,
+    /// Why the engine cannot run any more.
+    failure: OnceLock<String>,
+    started: u64,
+    next_id: AtomicU64,
+}
+
+/// What an answer needs besides the news: its names.
+#[derive(Clone, Debug)]
+pub(crate) struct Label {
+    pub(crate) id: String,
+    pub(crate) model: String,
+    /// Seconds since 1970.
+    pub(crate) created: u64,
+}
+
+impl Server {
+    pub(crate) fn new(model: Arc<Model>, context: usize, config: &Config, trace: Trace) -> Self {
+        Self {
+            identity: Identity::new(&model, context, config.max_tokens),
+            model,
+            queue: Arc::new(Queue::new(config.queue)),
+            context,
+            cors: config.cors,
+            trace,
+            max_tokens: config.max_tokens,
+            failure: OnceLock::new(),
+            started: now(),
+            next_id: AtomicU64::new(0),
+        }
+    }
+
+    /// Does what takes long, such as parsing and tokenising a large body, out of the way of other connections.
+    pub(crate) async fn off_the_loop<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let server = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&server)).await;
+        done.unwrap_or_else(|e| Err(Error::Failed(format!("the request could not be read: {e}"))))
+    }
+
+    /// The prompt of a request; refused when it leaves no room for an answer. `param` is the field that holds it.
+    pub(crate) fn prompt(&self, request: &Request, param: &'static str) -> Result<Prompt, Error> {
+        let options = options(&self.model, request.think, self.context, None);
+        let prompt = Prompt::new(&request.conversation, &options, &self.model.tokenizer);
+        let prompt = prompt.map_err(|e| Error::Invalid(format!("{param}: {e}")))?;
+        match prompt.tokens.len() {
+            n if n >= self.context => Err(Error::ContextExceeded { param, prompt: n, context: self.context }),
+            _ => Ok(prompt),
+        }
+    }
+
+    /// Gives a request its names and a place in the queue.
+    pub(crate) fn enter(&self, request: Request, prompt: Prompt, prefix: &str) -> Result<(Label, Ticket), Error> {
+        if let Some(why) = self.failure() {
+            return Err(Error::Failed(why.into()));
+        }
+        let id = format!("{prefix}{:x}-{}", self.started, self.next_id.fetch_add(1, Relaxed));
+        let model = request.model.unwrap_or_else(|| self.identity.id.clone());
+        self.trace.request(&id, &prompt, &request.sampling);
+        let max_tokens = request.max_tokens.unwrap_or(self.max_tokens);
+        let task = Task { id: id.clone(), prompt, sampling: request.sampling, max_tokens, stop: request.stop };
+        let ticket = self.queue.enter(task)?;
+        Ok((Label { id, model, created: now() }, ticket))
+    }
+
+    /// Remembers that the engine cannot run any more, which health reports from then on.
+    pub(crate) fn fail(&self, why: String) {
+        eprintln!("ds4: {why}");
+        let _ = self.failure.set(why); // the first reason counts
+    }
+
+    /// Why the engine cannot run any more.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// What `/health` says, and whether all is well.
+    pub(crate) fn health(&self) -> (bool, Value) {
+        let load = self.queue.load();
+        let status = match self.failure() {
+            Some(_) => "failed",
+            None if load.closed => "shutting down",
+            None => "ok",
+        };
+        let mut health = json!({
+            "status": status,
+            "model": self.identity.id,
+            "context_length": self.context,
+            "running": load.running,
+            "waiting": load.waiting,
+            "waiting_limit": load.limit,
+        });
+        if let Some(why) = self.failure() {
+            health["error"] = why.into();
+        }
+        (status == "ok", health)
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs())
+}

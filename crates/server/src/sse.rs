@@ -1,0 +1,171 @@
+//! Answers as server-sent events: pieces as they come, comments while there are none.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use ds4_chat::Event as Piece;
+use futures_util::stream::unfold;
+use tokio::time::{Instant, timeout_at};
+
+use crate::Error;
+use crate::progress::{Counts, End, Progress};
+use crate::queue::Ticket;
+
+/// After so long without an event comes a comment.
+const KEEPALIVE: Duration = Duration::from_secs(3);
+
+/// An API's way to say it; each gives one or more whole events, or nothing.
+pub(crate) trait Events: Send + 'static {
+    /// The answer begins.
+    fn started(&mut self, counts: &Counts) -> String;
+    /// More of it.
+    fn piece(&mut self, piece: Piece) -> String;
+    /// It has ended.
+    fn ended(&mut self, end: &End) -> String;
+    /// It has failed; the stream ends here.
+    fn failed(&mut self, error: &Error) -> String;
+}
+
+/// The response that streams an answer. When the client leaves, it is dropped, and the request with it.
+pub(crate) fn stream(ticket: Ticket, events: impl Events) -> Response {
+    let stream = Stream { ticket, events, phase: Phase::Queued, due: Instant::now() };
+    let body = unfold(Some(stream), |stream| async {
+        let mut stream = stream?;
+        let (text, more) = stream.next().await;
+        Some((Ok::<_, std::convert::Infallible>(text), more.then_some(stream)))
+    });
+    let mut response = Response::new(Body::from_stream(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// What the request does while nothing is said.
+enum Phase {
+    Queued,
+    Prefill { done: usize, total: usize },
+    Decode,
+}
+
+struct Stream<E> {
+    ticket: Ticket,
+    events: E,
+    phase: Phase,
+    /// When the next comment is due.
+    due: Instant,
+}
+
+impl<E: Events> Stream<E> {
+    /// The next text, and whether more follows.
+    async fn next(&mut self) -> (String, bool) {
+        loop {
+            let text = match timeout_at(self.due, self.ticket.news()).await {
+                Err(_) => self.comment(),
+                Ok(Progress::Started(counts)) => self.events.started(&counts),
+                Ok(Progress::Prefill { done, total }) => {
+                    let first = matches!(self.phase, Phase::Queued);
+                    self.phase = if done < total { Phase::Prefill { done, total } } else { Phase::Decode };
+                    if first { self.comment() } else { continue }
+                }
+                Ok(Progress::Piece(piece)) => self.events.piece(piece),
+                Ok(Progress::Ended(end)) => return (self.events.ended(&end), false),
+                Ok(Progress::Failed(error)) => return (self.events.failed(&error), false),
+            };
+            if !text.is_empty() {
+                self.due = Instant::now() + KEEPALIVE;
+                return (text, true);
+            }
+        }
+    }
+
+    /// A comment that says what goes on; clients ignore it, and their timers start anew.
+    fn comment(&self) -> String {
+        match (&self.phase, self.ticket.ahead()) {
+            (Phase::Queued, Some(ahead)) => format!(": queued, {ahead} before this\n\n"),
+            (Phase::Queued, None) => ": prefill\n\n".into(),
+            (Phase::Prefill { done, total }, _) => format!(": prefill {done}/{total}\n\n"),
+            (Phase::Decode, _) => ": decode\n\n".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Finish;
+    use crate::queue::Queue;
+    use crate::queue::tests::task;
+    use std::sync::Arc;
+
+    /// An API of few words.
+    struct Terse;
+
+    impl Events for Terse {
+        fn started(&mut self, _: &Counts) -> String {
+            "started".into()
+        }
+
+        fn piece(&mut self, piece: Piece) -> String {
+            format!("{piece:?}")
+        }
+
+        fn ended(&mut self, _: &End) -> String {
+            "ended".into()
+        }
+
+        fn failed(&mut self, error: &Error) -> String {
+            error.to_string()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_broken_every_few_seconds_whatever_goes_on() {
+        // H069
+        let queue = Arc::new(Queue::new(9));
+        let _first = queue.enter(task("first")).unwrap();
+        let ticket = queue.enter(task("second")).unwrap();
+        let mut stream = Stream { ticket, events: Terse, phase: Phase::Queued, due: Instant::now() };
+        let start = Instant::now();
+        let mut next = async || {
+            let (text, more) = stream.next().await;
+            (text, start.elapsed().as_secs(), more)
+        };
+        assert_eq!(next().await, (": queued, 1 before this\n\n".into(), 0, true));
+        assert_eq!(next().await, (": queued, 1 before this\n\n".into(), 3, true));
+        drop(queue.next());
+        queue.done();
+        assert_eq!(next().await, (": queued, 0 before this\n\n".into(), 6, true));
+        let job = queue.next().unwrap();
+        job.news.send(Progress::Started(Counts::default())).unwrap();
+        job.news.send(Progress::Prefill { done: 0, total: 900 }).unwrap();
+        assert_eq!(next().await, ("started".into(), 6, true));
+        assert_eq!(next().await, (": prefill 0/900\n\n".into(), 6, true));
+        job.news.send(Progress::Prefill { done: 256, total: 900 }).unwrap();
+        assert_eq!(next().await, (": prefill 256/900\n\n".into(), 9, true));
+        job.news.send(Progress::Prefill { done: 900, total: 900 }).unwrap();
+        assert_eq!(next().await, (": decode\n\n".into(), 12, true));
+        job.news.send(Progress::Piece(Piece::Text("a".into()))).unwrap();
+        assert_eq!(next().await, ("Text(\"a\")".into(), 12, true));
+        job.news.send(Progress::Ended(End { why: Finish::Stop, counts: Counts::default() })).unwrap();
+        assert_eq!(next().await, ("ended".into(), 12, false));
+    }
+
+    #[tokio::test]
+    async fn a_failure_ends_the_stream_with_its_reason() {
+        // H070
+        let queue = Arc::new(Queue::new(9));
+        let ticket = queue.enter(task("a")).unwrap();
+        let due = Instant::now() + KEEPALIVE;
+        let mut stream = Stream { ticket, events: Terse, phase: Phase::Queued, due };
+        queue.next().unwrap().news.send(Progress::Failed(Error::Failed("broken".into()))).unwrap();
+        assert_eq!(stream.next().await, ("broken".into(), false));
+        // A worker that is gone is a failure too.
+        let ticket = queue.enter(task("a")).unwrap();
+        drop(queue.next());
+        let mut stream = Stream { ticket, events: Terse, phase: Phase::Queued, due };
+        assert_eq!(stream.next().await, ("the engine stopped without an answer".into(), false));
+    }
+}

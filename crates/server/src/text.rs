@@ -1,0 +1,61 @@
+//! The small freedoms that both APIs allow in JSON.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
+
+/// Stands where a picture was: the model reads text only, and should know that something is missing.
+pub(crate) const IMAGE: &str = "[image omitted: this model reads text only]";
+
+/// A text, or a list.
+#[derive(Clone, Debug)]
+pub(crate) enum TextOr<T> {
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<T>),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrVisitor(PhantomData))
+    }
+}
+
+struct TextOrVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for TextOrVisitor<T> {
+    type Value = TextOr<T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a string or a list")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(TextOr::Text(text.into()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
+        Ok(TextOr::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element()? {
+            items.push(item);
+        }
+        Ok(TextOr::List(items))
+    }
+}
+
+/// A whole number that is not negative; fractions are cut off and what is below 0 counts as 0, as in the C program.
+pub(crate) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let number = Option::<serde_json::Number>::deserialize(deserializer)?;
+    Ok(number.map(|n| n.as_u64().unwrap_or_else(|| n.as_f64().unwrap_or(0.0) as u64)))
+}
+
+/// A JSON value's text: strings without their quotes, anything else as it stands.
+pub(crate) fn raw_text(value: &serde_json::value::RawValue) -> String {
+    serde_json::from_str(value.get()).unwrap_or_else(|_| value.get().to_owned())
+}

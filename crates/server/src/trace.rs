@@ -1,0 +1,56 @@
+//! `--trace FILE`: what was asked, what was reused, what came of it. Private texts go there and nowhere else.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+
+use ds4_dialog::Prompt;
+use ds4_engine::Sampling;
+
+use crate::progress::{Counts, End};
+
+/// A trace, or nothing.
+pub(crate) struct Trace {
+    file: Option<Mutex<File>>,
+}
+
+impl Trace {
+    /// Starts a new file at `path`, or writes nothing without one.
+    pub(crate) fn new(path: Option<&Path>) -> std::io::Result<Self> {
+        let open = |path: &Path| {
+            let described = |e: std::io::Error| std::io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+            File::create(path).map(Mutex::new).map_err(described)
+        };
+        Ok(Self { file: path.map(open).transpose()? })
+    }
+
+    fn write(&self, id: &str, what: &str, text: &str) {
+        let Some(file) = &self.file else { return };
+        let mut file = file.lock().expect("nothing panics under this lock");
+        // A full disk must not end the service; the trace has a gap then.
+        let _ = file.write_all(format!("== {id} {what}\n{text}\n").as_bytes());
+    }
+
+    /// A request comes.
+    pub(crate) fn request(&self, id: &str, prompt: &Prompt, sampling: &Sampling) {
+        if self.file.is_some() {
+            let Sampling { temperature, top_p, min_p, top_k, seed } = sampling;
+            let sampling =
+                format!("temperature {temperature}, top_p {top_p}, min_p {min_p}, top_k {top_k}, seed {seed}");
+            self.write(id, &format!("prompt: {} tokens, {sampling}", prompt.tokens.len()), &prompt.text);
+        }
+    }
+
+    /// Its turn has come.
+    pub(crate) fn started(&self, id: &str, counts: &Counts) {
+        self.write(id, &format!("cache: {} of {} prompt tokens reused", counts.cached, counts.prompt), "");
+    }
+
+    /// It has ended with this text.
+    pub(crate) fn ended(&self, id: &str, end: &End, reasoning: &str, text: &str) {
+        let End { why, counts } = end;
+        let what = format!("answer: {} tokens, {} of them reasoning, {why:?}", counts.generated, counts.reasoning);
+        self.write(id, &what, &format!("-- reasoning\n{reasoning}\n-- text\n{text}"));
+    }
+}

@@ -1,0 +1,129 @@
+//! The thread that takes requests from the queue and runs them on the engine, one at a time.
+
+use std::time::Instant;
+
+use ds4_chat::Event as Piece;
+use ds4_dialog::Answer;
+use ds4_engine::{Engine, Event, Finish as EngineFinish, Observe, Request, Sequence};
+
+use crate::Error;
+use crate::progress::{Counts, End, Finish, Progress};
+use crate::queue::{Job, Task};
+use crate::server::Server;
+
+/// Works until the queue is closed.
+pub(crate) fn work(engine: &Engine, server: &Server) -> Result<(), ds4_engine::Error> {
+    let mut sequence = engine.sequence()?;
+    while let Some(job) = server.queue.next() {
+        let news = job.news.clone();
+        let result = run(&mut sequence, server, job);
+        server.queue.done();
+        if result.is_err()
+            && let Err(error) = sequence.reset()
+        {
+            server.fail(error.to_string());
+        }
+        // A client that has left hears nothing.
+        let _ = match result {
+            Ok(Some(end)) => news.send(Progress::Ended(end)),
+            Ok(None) => Ok(()),
+            Err(error) => news.send(Progress::Failed(error)),
+        };
+    }
+    Ok(())
+}
+
+/// Runs a request and reports all but its end; no end when its client has left.
+fn run(sequence: &mut Sequence<'_>, server: &Server, job: Job) -> Result<Option<End>, Error> {
+    if job.cancel.wanted() {
+        return Ok(None);
+    }
+    let Job { task, news, cancel, .. } = job;
+    let Task { id, prompt, sampling, max_tokens, stop } = task;
+    let tokenizer = &server.model.tokenizer;
+    let mut counts = Counts { prompt: prompt.tokens.len(), ..Counts::default() };
+    let mut answer = Answer::new(tokenizer, prompt.thinking, stop);
+    let mut told = Told { news, thinks: prompt.thinking, reasoning: String::new(), text: String::new() };
+    let (tokens, stop) = (prompt.tokens, vec![tokenizer.eos()]);
+    let request = Request { tokens, sampling, max_tokens, stop, observe: Observe::Nothing, score_from: None };
+    let start = Instant::now();
+    let events = sequence.submit(request).map_err(|e| Error::Failed(e.to_string()))?;
+    cancel.reaches(events.cancel_flag());
+    let mut started = false;
+    let mut why = None;
+    for event in events {
+        match event {
+            Event::Prefill { done, total } => {
+                if !std::mem::replace(&mut started, true) {
+                    counts.cached = done;
+                    server.trace.started(&id, &counts);
+                    told.tell(Progress::Started(counts));
+                }
+                told.tell(Progress::Prefill { done, total });
+            }
+            Event::Token(token) => {
+                counts.generated += 1;
+                told.pieces(answer.push(token.id));
+                counts.reasoning += usize::from(told.thinks);
+                if let Some(stop) = answer.stopped() {
+                    why = Some(Finish::StopString(stop.to_owned()));
+                    break; // dropping the events cancels the rest
+                }
+            }
+            Event::Finished(EngineFinish::Cancelled, _) => {
+                eprintln!("ds4: {id}: the client left after {} tokens", counts.generated);
+                return Ok(None);
+            }
+            Event::Finished(EngineFinish::Stop, _) => why = Some(Finish::Stop),
+            Event::Finished(EngineFinish::Length | EngineFinish::Context, _) => why = Some(Finish::Length),
+            Event::Failed(message) => return Err(Error::Failed(message)),
+            Event::Scored { .. } | Event::Observed(_) => {}
+        }
+    }
+    told.pieces(answer.finish());
+    let end = End { why: why.ok_or_else(|| Error::Failed("the engine stopped without an answer".into()))?, counts };
+    log(&id, &end, start);
+    server.trace.ended(&id, &end, &told.reasoning, &told.text);
+    Ok(Some(end))
+}
+
+/// What the client was told.
+struct Told {
+    news: tokio::sync::mpsc::UnboundedSender<Progress>,
+    /// Whether only reasoning came so far.
+    thinks: bool,
+    reasoning: String,
+    text: String,
+}
+
+impl Told {
+    fn tell(&self, news: Progress) {
+        let _ = self.news.send(news); // a client that has left has cancelled
+    }
+
+    fn pieces(&mut self, pieces: Vec<Piece>) {
+        for piece in pieces {
+            match &piece {
+                Piece::Reasoning(part) => self.reasoning.push_str(part),
+                Piece::Text(part) => {
+                    self.thinks = false;
+                    self.text.push_str(part);
+                }
+            }
+            self.tell(Progress::Piece(piece));
+        }
+    }
+}
+
+/// One line on stderr for each answer.
+fn log(id: &str, end: &End, start: Instant) {
+    let End { why, counts } = end;
+    let why = match why {
+        Finish::Stop => "stop",
+        Finish::StopString(_) => "stop string",
+        Finish::Length => "length",
+    };
+    let Counts { prompt, cached, generated, .. } = counts;
+    let seconds = start.elapsed().as_secs_f64();
+    eprintln!("ds4: {id}: prompt {prompt} tokens ({cached} cached), answer {generated} tokens, {why}, {seconds:.1} s");
+}
