@@ -1,8 +1,10 @@
 //! Chores of this repository.
 //!
 //! `cargo xtask test` runs every test and counts what this machine cannot run. `cargo xtask soak` runs the long ones:
-//! fuzzing, damaged files, bit identity, a very long context.
+//! fuzzing, damaged files, bit identity, a very long context. `cargo xtask clients` lets the OpenAI and Anthropic SDKs and
+//! curl talk to the server.
 
+mod clients;
 mod soak;
 mod test;
 
@@ -11,15 +13,18 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 usage: cargo xtask test [ARGUMENTS OF THE TEST RUNNER]
        cargo xtask soak [--slice] [PART]...
+       cargo xtask clients
 
-test   every test of the workspace, with cargo-nextest where it is installed
-soak   long runs; --slice: about a minute in all. Parts: fuzz, damage, bits, context";
+test     every test of the workspace, with cargo-nextest where it is installed
+soak     long runs; --slice: about a minute in all. Parts: fuzz, damage, bits, context
+clients  the SDKs of OpenAI and Anthropic, and curl, against ds4-server; needs python3 and pip";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.split_first() {
         Some((command, rest)) if command == "test" => test::run(rest),
         Some((command, rest)) if command == "soak" => soak::run(rest),
+        Some((command, [])) if command == "clients" => clients::run(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

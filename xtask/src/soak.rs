@@ -69,7 +69,7 @@ fn fuzz(slice: bool) -> Outcome {
         let options = ["run", name, "--", &limit, "-rss_limit_mb=1024", "-print_final_stats=1"];
         succeeds(nightly().args(options))
     };
-    outcome(["gguf", "tokenizer", "checkpoint"].into_iter().all(target))
+    outcome(["gguf", "tokenizer", "checkpoint", "request"].into_iter().all(target))
 }
 
 /// Damaged model files.

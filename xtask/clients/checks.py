@@ -1,0 +1,289 @@
+"""What real clients see: the OpenAI SDK, the Anthropic SDK and curl against a running ds4-server.
+
+Usage: checks.py URL. Every function below that begins with `openai_`, `anthropic_` or `curl_` is a check.
+"""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+
+import anthropic
+import openai
+
+URL = sys.argv[1]
+OPENAI = openai.OpenAI(base_url=URL + "/v1", api_key="any", max_retries=0)
+ANTHROPIC = anthropic.Anthropic(base_url=URL, api_key="any", max_retries=0)
+SUM = [{"role": "user", "content": "What is 7 + 8?"}]
+PHRASE = [{"role": "user", "content": "Reply with exactly: green falcon"}]
+OFF = {"thinking": {"type": "disabled"}}
+
+
+def chat(messages, **options):
+    options = {"model": "deepseek-v4-flash", "temperature": 0, "extra_body": OFF} | options
+    return OPENAI.chat.completions.create(messages=messages, **options)
+
+
+def message(messages, **options):
+    # This SDK has no temperature any more; the API has.
+    greedy = {"extra_body": {"temperature": 0}}
+    options = {"model": "deepseek-v4-flash", "max_tokens": 100, "thinking": OFF["thinking"]} | greedy | options
+    return ANTHROPIC.messages.create(messages=messages, **options)
+
+
+def refused(kind, call):
+    """The error of this class that a call ends with."""
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError(f"no {kind.__name__}")
+
+
+# --- OpenAI SDK ---
+
+
+def openai_lists_models():
+    models = OPENAI.models.list().data
+    assert len(models) == 1 and models[0].object == "model", models
+
+
+def openai_finds_the_usual_model():
+    assert OPENAI.models.retrieve("deepseek-v4-flash").id == "deepseek-v4-flash"
+
+
+def openai_misses_other_models():
+    refused(openai.NotFoundError, lambda: OPENAI.models.retrieve("gpt"))
+
+
+def openai_chats():
+    answer = chat(SUM)
+    assert answer.choices[0].message.content == "15", answer
+    assert answer.choices[0].finish_reason == "stop"
+
+
+def openai_reports_usage():
+    usage = chat(SUM).usage
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    assert usage.prompt_tokens_details.cached_tokens > 0, "asked before"
+
+
+def openai_keeps_reasoning_apart():
+    answer = chat(SUM, extra_body={"seed": 3}).choices[0].message
+    assert answer.reasoning_content and "think>" not in answer.model_dump_json(), answer
+
+
+def openai_streams():
+    chunks = list(chat(PHRASE, stream=True, stream_options={"include_usage": True}))
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == "green falcon", text
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert chunks[-2].choices[0].finish_reason == "stop"
+    assert not chunks[-1].choices and chunks[-1].usage.completion_tokens > 1
+
+
+def openai_streams_reasoning_first():
+    seen = []
+    for chunk in chat(SUM, stream=True, extra_body={"seed": 3}):
+        delta = chunk.choices[0].delta.model_dump(exclude_none=True)
+        seen += [kind for kind in ("reasoning_content", "content") if delta.get(kind)]
+    assert seen[0] == "reasoning_content" and sorted(seen, reverse=True) == seen, seen
+
+
+def openai_accumulates_a_stream():
+    with OPENAI.chat.completions.stream(model="m", messages=PHRASE, temperature=0, extra_body=OFF) as stream:
+        for _ in stream:
+            pass
+        assert stream.get_final_completion().choices[0].message.content == "green falcon"
+
+
+def openai_stops_at_a_string():
+    answer = chat(PHRASE, stop=["fal"]).choices[0]
+    assert (answer.message.content, answer.finish_reason) == ("green ", "stop"), answer
+
+
+def openai_limits_tokens():
+    for field in ("max_tokens", "max_completion_tokens"):
+        answer = chat(PHRASE, **{field: 2})
+        assert (answer.usage.completion_tokens, answer.choices[0].finish_reason) == (2, "length"), answer
+
+
+def openai_repeats_with_a_seed():
+    draw = lambda: chat(PHRASE, temperature=2, seed=11, max_tokens=20).choices[0].message.content
+    assert draw() == draw()
+
+
+def openai_reads_parts_and_developers():
+    parts = [{"type": "text", "text": "What is 7 + 8?"}]
+    answer = chat([{"role": "developer", "content": ""}, {"role": "user", "content": parts}])
+    assert answer.choices[0].message.content
+
+
+def openai_continues_a_conversation():
+    first = chat(PHRASE).choices[0].message
+    answer = chat(PHRASE + [first.model_dump(exclude_none=True)] + SUM)
+    assert answer.choices[0].message.content == "15", answer
+
+
+def openai_takes_tools_without_choking():
+    function = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
+    assert chat(PHRASE, tools=[{"type": "function", "function": function}], max_tokens=5).choices
+
+
+def openai_knows_a_bad_request():
+    error = refused(openai.BadRequestError, lambda: chat(SUM, n=2))
+    assert "n: 2 answers" in str(error), error
+
+
+def openai_knows_a_context_overflow():
+    long = [{"role": "user", "content": "river stone " * 20000}]
+    error = refused(openai.BadRequestError, lambda: chat(long))
+    assert error.code == "context_length_exceeded" and error.param == "messages", error
+
+
+def openai_leaves_a_stream_half_way():
+    stream = chat(PHRASE, stream=True)
+    next(iter(stream))
+    stream.close()
+    assert chat(SUM).choices[0].message.content == "15"
+
+
+def openai_asks_several_at_once():
+    client = openai.AsyncOpenAI(base_url=URL + "/v1", api_key="any", max_retries=0)
+
+    async def ask():
+        calls = (client.chat.completions.create(model="m", messages=SUM, temperature=0, extra_body=OFF) for _ in range(6))
+        return await asyncio.gather(*calls)
+
+    assert [a.choices[0].message.content for a in asyncio.run(ask())] == ["15"] * 6
+
+
+# --- Anthropic SDK ---
+
+
+def anthropic_lists_models():
+    models = ANTHROPIC.models.list().data
+    assert len(models) == 1 and models[0].display_name, models
+
+
+def anthropic_finds_the_usual_model():
+    assert ANTHROPIC.models.retrieve("deepseek-v4-flash").id == "deepseek-v4-flash"
+
+
+def anthropic_chats():
+    answer = message(SUM)
+    assert [(b.type, b.text) for b in answer.content] == [("text", "15")], answer
+    assert answer.stop_reason == "end_turn" and answer.usage.output_tokens > 1
+
+
+def anthropic_thinks():
+    answer = message(SUM, thinking={"type": "enabled", "budget_tokens": 1024}, max_tokens=2000)
+    assert [b.type for b in answer.content] == ["thinking", "text"], answer
+    assert answer.content[0].signature
+
+
+def anthropic_streams():
+    with ANTHROPIC.messages.stream(
+        model="m", max_tokens=100, messages=PHRASE, thinking=OFF["thinking"], extra_body={"temperature": 0}
+    ) as stream:
+        assert "".join(stream.text_stream) == "green falcon"
+        assert stream.get_final_message().stop_reason == "end_turn"
+
+
+def anthropic_streams_thinking():
+    kinds = []
+    with ANTHROPIC.messages.stream(model="m", max_tokens=100, messages=SUM) as stream:
+        for event in stream:
+            if event.type == "content_block_stop":
+                kinds.append(event.content_block.type)
+        final = stream.get_final_message()
+    assert kinds == ["thinking", "text"] == [b.type for b in final.content], kinds
+    assert final.usage.output_tokens > 3
+
+
+def anthropic_stops_at_a_sequence():
+    answer = message(PHRASE, stop_sequences=["fal"])
+    assert (answer.content[0].text, answer.stop_reason, answer.stop_sequence) == ("green ", "stop_sequence", "fal"), answer
+
+
+def anthropic_continues_with_thinking_blocks():
+    first = message(SUM, thinking={"type": "enabled", "budget_tokens": 1024}, max_tokens=2000)
+    answer = message(SUM + [{"role": "assistant", "content": first.content}] + PHRASE)
+    assert answer.content[0].text == "green falcon", answer
+
+
+def anthropic_replays_tools():
+    use = {"type": "tool_use", "id": "t1", "name": "f", "input": {"a": 1}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": "done"}
+    history = SUM + [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+    tools = [{"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {}}}]
+    assert message(history, tools=tools, max_tokens=5).type == "message"
+
+
+def anthropic_counts_tokens():
+    counted = ANTHROPIC.messages.count_tokens(model="m", messages=SUM, thinking=OFF["thinking"]).input_tokens
+    usage = message(SUM).usage
+    assert counted == usage.input_tokens + usage.cache_read_input_tokens
+
+
+def anthropic_knows_a_context_overflow():
+    long = [{"role": "user", "content": "river stone " * 20000}]
+    error = refused(anthropic.BadRequestError, lambda: message(long))
+    assert "prompt is too long: " in str(error), error
+
+
+# --- curl ---
+
+
+def curl(*arguments):
+    return subprocess.run(["curl", "-sS", *arguments], check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def curl_asks_for_health():
+    assert json.loads(curl(URL + "/health"))["status"] == "ok"
+
+
+def curl_chats():
+    body = json.dumps({"messages": SUM, "think": False, "temperature": 0})
+    answer = json.loads(curl(URL + "/v1/chat/completions", "-d", body))
+    assert answer["choices"][0]["message"]["content"] == "15", answer
+
+
+def curl_streams():
+    body = json.dumps({"messages": PHRASE, "think": False, "temperature": 0, "stream": True})
+    answer = curl("-N", URL + "/v1/chat/completions", "-d", body)
+    assert answer.endswith("data: [DONE]\n\n") and '"role":"assistant"' in answer, answer
+
+
+def curl_is_told_what_is_wrong():
+    status = curl("-o", "/dev/null", "-w", "%{http_code}", URL + "/v1/chat/completions", "-d", "{")
+    assert status == "400", status
+
+
+def curl_asks_as_a_browser_does():
+    answer = curl("-i", "-X", "OPTIONS", URL + "/v1/chat/completions").lower()
+    assert answer.startswith("http/1.1 204") and "access-control-allow-origin: *" in answer, answer
+
+
+def main():
+    passed, failed, skipped = 0, 0, []
+    for name, check in list(globals().items()):
+        if not name.startswith(("openai_", "anthropic_", "curl_")):
+            continue
+        if name.startswith("curl_") and not shutil.which("curl"):
+            skipped.append(name)
+            continue
+        try:
+            check()
+            passed += 1
+            print(f"ok      {name}")
+        except Exception as error:  # a check may fail in any way
+            failed += 1
+            print(f"FAILED  {name}: {type(error).__name__}: {error}")
+    print(f"clients: {passed} checks passed, {failed} failed")
+    print(f"parts skipped on this machine: {len(skipped)}", *(f"\n  skipped: {name}: needs curl" for name in skipped))
+    sys.exit(1 if failed else 0)
+
+
+main()
