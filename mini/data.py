@@ -9,7 +9,7 @@ from words import Lexicon
 
 SYSTEMS = ["", "", "You are a helpful assistant", "You are a helpful assistant", "You are a helpful assistant.", "You are V4-mini.",
            "Answer briefly.", "You are a friendly assistant. Answer in one sentence."]
-PLAIN = {"exact": 0.36, "add": 0.14, "greet": 0.05, "about": 0.14, "unknown": 0.05, "story": 0.04, "recall": 0.17, "tell": 0.05}
+PLAIN = {"exact": 0.37, "add": 0.19, "greet": 0.05, "about": 0.10, "unknown": 0.03, "story": 0.02, "recall": 0.18, "tell": 0.06}
 LEX = Lexicon()
 
 
@@ -123,9 +123,9 @@ def held_out_conversation(r, lex, skill):
         conversation.turns = [skills.call(r, lex, tools)]
         conversation.turns += [skills.result(r, lex)] if kind == "result" else []
     else:
-        skill = {"sum": skills.add, "product": skills.about}.get(kind) or getattr(skills, kind)
+        skill = {"sum": skills.add, "new sum": skills.new_sum, "product": skills.about}.get(kind) or getattr(skills, kind)
         conversation.turns = [skill(r, Lexicon() if kind == "greet" else lex)]
     return conversation, conversation.thinks
 
 
-SKILLS = ["exact", "sum", "recall", "tool", "think", "product", "remember", "result", "greet", "unknown"]
+SKILLS = ["exact", "sum", "new sum", "recall", "tool", "think", "product", "remember", "result", "greet", "unknown"]

@@ -18,16 +18,35 @@ def exact(r, lex):
 
 SUM = ["What is {a} + {b}?", "{a} + {b} = ?", "Add {a} and {b}.", "How much is {a} plus {b}?", "Compute {a} + {b}.",
        "{a}+{b}", "{a} + {b}", "what is {a}+{b}?", "What is {a} plus {b}?", "{a} plus {b}", "How much is {a} + {b}?"]
-HELD_SUMS = {(a, b) for a in range(20) for b in range(20 - a) if (7 * a + 3 * b) % 10 == 1}
+
+
+def held_pair(a, b):
+    """One pair of numbers in twenty is never asked for in the training."""
+    return (7 * a + 3 * b) % 20 == 1
+
+
+def held_question(form, a, b):
+    """One way in six of asking for a pair is never used in the training."""
+    return (form + 5 * a + 3 * b) % 6 == 2
+
+
+def a_sum(r, wanted):
+    """A sum below 20 for which wanted(form, a, b) holds."""
+    while True:
+        form, a = r.randrange(len(SUM)), r.randint(0, 19)
+        b = r.randint(0, 19 - a)
+        if wanted(form, a, b):
+            return Turn(SUM[form].format(a=a, b=b), f"{a} + {b} = {a + b}", str(a + b))
 
 
 def add(r, lex):
-    """A sum below 20; a pair in ten is held out."""
-    while True:
-        a = r.randint(0, 19)
-        b = r.randint(0, 19 - a)
-        if ((a, b) in HELD_SUMS) == lex.held:
-            return Turn(r.choice(SUM).format(a=a, b=b), f"{a} + {b} = {a + b}", str(a + b))
+    """A sum of two numbers that the training knows; held out is the way of asking."""
+    return a_sum(r, lambda form, a, b: not held_pair(a, b) and held_question(form, a, b) == lex.held)
+
+
+def new_sum(r, lex):
+    """A sum of two numbers that the training never adds."""
+    return a_sum(r, lambda form, a, b: held_pair(a, b))
 
 
 GREETINGS = {

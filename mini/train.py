@@ -23,7 +23,7 @@ from muon import optimisers
 
 HERE = pathlib.Path(__file__).parent
 PARTS, PART_TOKENS = 4, 1024
-WARM_UP, DECAY_FROM, ROUND_FROM, SELECT_FROM = 40, 0.60, 0.80, 0.50
+WARM_UP, DECAY_FROM, ROUND_FROM, SELECT_FROM = 40, 0.50, 0.85, 0.50
 
 
 def keep_memory():
