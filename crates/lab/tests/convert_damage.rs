@@ -226,6 +226,13 @@ fn a_thousand_damaged_headers_are_refused_or_describe_what_is_there() {
 }
 
 #[test]
+fn a_name_that_a_header_has_twice_is_refused() {
+    let twice = br#"{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+                     "a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}"#;
+    assert_eq!(parse_header(twice).unwrap_err(), "invalid offset for tensor `a`");
+}
+
+#[test]
 fn sizes_that_lie_are_refused_without_taking_memory() {
     let case = Case::new().write();
     let path = case.folder.path().join("model.safetensors");

@@ -1,6 +1,8 @@
 //! Plain floats: f32, f16 and bf16 as tensors hold them, and the 8-bit and 4-bit floats of Hugging Face checkpoints and
 //! of stored rows.
 
+use half::slice::HalfFloatSliceExt;
+
 /// The f32 equal to the IEEE half `bits`; exact, subnormals, infinities and NaN included.
 ///
 /// All three cases are computed and two selects pick one, so loops over this become vector code on any machine.
@@ -89,7 +91,12 @@ pub(super) fn encode_f32(x: &[f32], out: &mut Vec<u8>) {
 
 /// Rounds to nearest, ties to even; NaN stays NaN.
 pub(super) fn encode_f16(x: &[f32], out: &mut Vec<u8>) {
-    out.extend(x.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()));
+    let mut halves = [half::f16::ZERO; 256]; // slices are converted with the machine's instructions
+    for x in x.chunks(halves.len()) {
+        let halves = &mut halves[..x.len()];
+        halves.convert_from_f32_slice(x);
+        out.extend(halves.iter().flat_map(|h| h.to_le_bytes()));
+    }
 }
 
 /// Rounds to nearest, ties to even; NaN stays NaN.

@@ -31,10 +31,9 @@ pub fn decode_block(block: &[u8; BLOCK_BYTES], out: &mut [f32; BLOCK_LEN]) {
 /// Encodes a block as ggml does: d = amax / 127 in f32, q = x (1 / d) rounded half away from zero, d stored as f16.
 /// `None` if a value is not finite or the scale is above the largest f16.
 pub fn encode_block(x: &[f32; BLOCK_LEN]) -> Option<[u8; BLOCK_BYTES]> {
-    if !x.iter().all(|x| x.is_finite()) {
-        return None;
-    }
-    let d = x.iter().fold(0f32, |m, x| m.max(x.abs())) / 127.0;
+    // Magnitudes compare like their bits; a NaN's are above those of infinity.
+    let amax = x.iter().fold(0, |m, x| m.max((x.to_bits() & 0x7fff_ffff) as i32));
+    let d = f32::from_bits(amax as u32) / 127.0;
     let stored = half::f16::from_f32(d).to_bits();
     if !f16_to_f32(stored).is_finite() {
         return None;
@@ -44,9 +43,22 @@ pub fn encode_block(x: &[f32; BLOCK_LEN]) -> Option<[u8; BLOCK_BYTES]> {
     block[..2].copy_from_slice(&stored.to_le_bytes());
     for (q, &x) in block[2..].iter_mut().zip(x) {
         // The clamp matters only where d is so small that 1 / d overflows; -128 would break kernels that take |q|.
-        *q = (x * inverse).round().clamp(-127.0, 127.0) as i8 as u8;
+        *q = round_half_away((x * inverse).clamp(-127.0, 127.0)) as i8 as u8;
     }
     Some(block)
+}
+
+/// The nearest whole number of |x| <= 127, halves away from zero; 0 for NaN. Unlike `f32::round` and casts to integers
+/// it becomes vector code on any machine.
+#[inline]
+fn round_half_away(x: f32) -> i32 {
+    // Around 1.5 2^23 floats are whole numbers: the sum is rounded to the nearest one, halves to even.
+    const WHOLE: f32 = 12_582_912.0;
+    let x = if x.is_nan() { 0.0 } else { x };
+    let sum = x + WHOLE;
+    let rest = x - (sum - WHOLE); // exact
+    let even = sum.to_bits() as i32 - WHOLE.to_bits() as i32;
+    even + i32::from((rest == 0.5) & (x > 0.0)) - i32::from((rest == -0.5) & (x < 0.0))
 }
 
 #[cfg(test)]
@@ -68,6 +80,14 @@ mod tests {
         let mut x = [0.0; 32];
         x[..5].copy_from_slice(&[127.0, 0.5, 1.5, -0.5, -2.5]);
         assert_eq!(quants(&encode_block(&x).unwrap())[..5], [127, 1, 2, -1, -3]);
+    }
+
+    #[test]
+    fn rounding_is_that_of_the_standard_library() {
+        let halves = (-253..=253).map(|i| i as f32 / 2.0);
+        for x in halves.flat_map(|x| [x, x.next_up(), x.next_down()]).chain([f32::NAN, 1e-40, -0.0, 127.0, -127.0]) {
+            assert_eq!(round_half_away(x), x.round() as i32, "{x}");
+        }
     }
 
     #[test]

@@ -105,6 +105,9 @@ pub fn convert(
 fn plan(options: &Options<'_>, shape: &Shape) -> Result<(Source, Plan), Error> {
     let mut problems = Problems::default();
     let source = Source::open(options.checkpoint, &mut problems)?;
+    if source.is_empty() {
+        std::mem::take(&mut problems).finish()?;
+    }
     let entries = match (options.mtp, Scheme::of(&source)) {
         (true, _) => names::mtp(shape),
         (false, Some(scheme)) => names::model(shape, scheme),

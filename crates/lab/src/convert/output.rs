@@ -62,12 +62,13 @@ impl Part {
     /// Opens `out` + `.part`, to continue what is there or, if that cannot be and `anew` allows it, to begin again.
     pub(super) fn open(job: &Job<'_>, out: &Path, anew: bool) -> Result<Self, Error> {
         let path = appended(out, ".part");
+        check_space(&path, job.layout.size)?;
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(io(&path))?;
-        file.try_lock().map_err(|e| match e {
-            fs::TryLockError::WouldBlock => Error::Locked(path.clone()),
-            fs::TryLockError::Error(e) => Error::Io(path.clone(), e),
-        })?;
+        // File systems that know no locks are left to their users.
+        if let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
+            return Err(Error::Locked(path));
+        }
         let journal = Journal::new(&path, job.source.stamps()?, job.plan.pieces());
         let done = match journal.resume(&file, &job.layout.header, job.layout.size) {
             Ok(done) => done,
@@ -75,7 +76,6 @@ impl Part {
             Err(why) => return Err(Error::Unfinished { part: path, why }),
         };
         let mut part = Self { path, file, journal, done };
-        part.check_space(job.layout.size)?;
         if done == 0 {
             part.begin(job.layout)?;
         }
@@ -87,13 +87,6 @@ impl Part {
         self.journal.write(0)?;
         let written = self.file.set_len(0).and_then(|()| self.file.write_all_at(&layout.header, 0));
         written.and_then(|()| self.file.set_len(layout.size)).map_err(io(&self.path))
-    }
-
-    fn check_space(&self, size: u64) -> Result<(), Error> {
-        let folder = folder_of(&self.path);
-        let disk = rustix::fs::statvfs(folder).map_err(|e| Error::Io(folder.into(), e.into()))?;
-        let taken = self.file.metadata().map_err(io(&self.path))?.blocks().saturating_mul(512);
-        space(folder, size.saturating_sub(taken), disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     /// Makes all pieces that are missing and keeps those that are finished, whatever happens.
@@ -123,6 +116,14 @@ impl Part {
         sync_folder(out)?;
         self.journal.remove()
     }
+}
+
+/// Whether a file of `size` bytes fits, of which `path` has some already.
+fn check_space(path: &Path, size: u64) -> Result<(), Error> {
+    let folder = folder_of(path);
+    let disk = rustix::fs::statvfs(folder).map_err(|e| Error::Io(folder.into(), e.into()))?;
+    let taken = fs::metadata(path).map_or(0, |m| m.blocks().saturating_mul(512));
+    space(folder, size.saturating_sub(taken), disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Whether `needed` more bytes fit.

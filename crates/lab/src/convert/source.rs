@@ -134,6 +134,11 @@ impl Source {
         }
     }
 
+    /// Whether there are no tensors at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
     /// A tensor.
     pub(super) fn get(&self, name: &str) -> Option<&Found> {
         self.tensors.get(name)
