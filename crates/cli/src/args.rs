@@ -97,6 +97,7 @@ Without -p or --prompt-file, ds4 starts a conversation; /help lists its commands
 Examples:
   ds4 -p \"What is 7 + 8?\"                          the built-in model answers
   ds4 -m ds4flash.gguf --nothink -p \"Hello\"         a real model, without thinking
+  ds4 serve                                        the same over HTTP, for SDKs and agents
   ds4 lab inspect ds4flash.gguf                    what is in a file
   ds4 lab --help                                   making and measuring models
 

@@ -146,6 +146,7 @@ fn a_conversation_of_blocks_becomes_the_official_text() {
         json!({
             "max_tokens": 1,
             "thinking": {"type": "disabled"},
+            "output_config": {"format": {"type": "json_schema", "schema": {"type": "string"}}},
             "system": [
                 {"type": "text", "text": "x-anthropic-billing-header: abc"},
                 {"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}},
@@ -177,7 +178,7 @@ fn a_conversation_of_blocks_becomes_the_official_text() {
     for part in [
         "<｜begin▁of▁sentence｜>Be kind.\nBe brief.\n\nLater rules.\n\n## Tools\n\n",
         "\n{\"name\": \"look\", \"description\": \"d\", \"parameters\": {\"type\": \"object\", \"properties\": {}}}\n\n",
-        "<｜User｜>first<｜Assistant｜></think>I look.\n\n<｜DSML｜tool_calls>\n",
+        "schema to reply:\n{\"type\": \"string\"}<｜User｜>first<｜Assistant｜></think>I look.\n\n<｜DSML｜tool_calls>\n",
         "<｜DSML｜parameter name=\"b\" string=\"false\">1</｜DSML｜parameter>\n\
          <｜DSML｜parameter name=\"a\" string=\"true\">x</｜DSML｜parameter>\n",
         "<｜User｜><tool_result>one\n[image omitted: this model reads text only]\n[tool_reference omitted]</tool_result>\

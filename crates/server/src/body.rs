@@ -6,6 +6,7 @@ use axum::extract::Request;
 use axum::http::header;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::Error;
 
@@ -13,25 +14,45 @@ use crate::Error;
 pub(crate) const MAX_BODY: usize = 64 << 20;
 /// Most levels of JSON inside each other.
 pub(crate) const MAX_DEPTH: usize = 256;
+/// Bodies larger than [`LARGE`] that may be in memory at a time; others wait for their turn.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(2);
+const LARGE: usize = 1 << 20;
 /// A body of which nothing comes for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The bytes of a body.
-pub(crate) async fn read(request: Request) -> Result<Vec<u8>, Error> {
+/// The bytes of a body, and the place in memory that a large one takes.
+pub(crate) struct Bytes {
+    bytes: Vec<u8>,
+    _place: Option<SemaphorePermit<'static>>,
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Reads a body.
+pub(crate) async fn read(request: Request) -> Result<Bytes, Error> {
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|n| n > MAX_BODY as u64) {
         return Err(Error::TooLarge(MAX_BODY));
     }
     let mut body = request.into_body();
-    let mut bytes = Vec::new();
+    let (mut bytes, mut place) = (Vec::new(), None);
     loop {
         let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
         let frame = frame.map_err(|_| Error::Timeout(PATIENCE.as_secs()))?;
-        let Some(frame) = frame else { return Ok(bytes) };
+        let Some(frame) = frame else { return Ok(Bytes { bytes, _place: place }) };
         let frame = frame.map_err(|e| Error::Invalid(format!("bad HTTP request: {e}")))?;
         if let Ok(data) = frame.into_data() {
             if bytes.len() + data.len() > MAX_BODY {
                 return Err(Error::TooLarge(MAX_BODY));
+            }
+            if place.is_none() && bytes.len() + data.len() > LARGE {
+                place = LARGE_BODIES.acquire().await.ok();
             }
             bytes.extend_from_slice(&data);
         }

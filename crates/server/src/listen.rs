@@ -11,7 +11,8 @@ use ds4_engine::{Engine, Model};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -95,6 +96,7 @@ async fn serve(listener: TcpListener, server: &Arc<Server>, signals: &mut Signal
         };
         match accepted {
             Ok((stream, _)) => {
+                let _ = stream.set_nodelay(true); // an optimisation
                 let connection = connection(stream, router.clone(), closed.clone());
                 tokio::spawn(async move {
                     connection.await;
@@ -116,8 +118,10 @@ async fn serve(listener: TcpListener, server: &Arc<Server>, signals: &mut Signal
 }
 
 /// One request and its answer. Whatever goes wrong is the peer's: it has left, or hyper has told it.
-async fn connection(stream: TcpStream, router: Router, mut closed: watch::Receiver<bool>) {
-    let _ = stream.set_nodelay(true); // an optimisation
+async fn connection<T>(stream: T, router: Router, mut closed: watch::Receiver<bool>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).keep_alive(false).max_buf_size(MAX_HEADERS);
     let io = TokioIo::new(Impatient::new(stream));
@@ -145,5 +149,53 @@ impl Signals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stall::PATIENCE;
+    use axum::body::Body;
+    use axum::routing::get;
+    use futures_util::stream::unfold;
+    use std::convert::Infallible;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::sync::mpsc::{Sender, channel};
+    use tokio::time::Instant;
+
+    /// A page without an end; `alive` is dropped with it.
+    fn endless(alive: Sender<()>) -> Router {
+        let body = move || {
+            let pages = unfold(alive.clone(), async |alive| Some((Ok::<_, Infallible>("again "), alive)));
+            async { Body::from_stream(pages) }
+        };
+        Router::new().route("/", get(body))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_reading_is_dropped_with_its_request() {
+        // H067
+        let (alive, mut dropped) = channel(1);
+        let (server, mut client) = duplex(1024);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let start = Instant::now();
+        let (_closing, closed) = watch::channel(false);
+        connection(server, endless(alive), closed).await;
+        assert_eq!(start.elapsed().as_secs(), PATIENCE.as_secs());
+        assert_eq!(dropped.recv().await, None, "the answer is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn headers_that_do_not_end_are_given_up() {
+        let (server, mut client) = duplex(1024);
+        client.write_all(b"GET / HTTP/1.1\r\nHost").await.unwrap();
+        let start = Instant::now();
+        let (_closing, closed) = watch::channel(false);
+        connection(server, Router::new(), closed).await;
+        assert_eq!(start.elapsed().as_secs(), HEADER_PATIENCE.as_secs());
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"));
     }
 }

@@ -41,6 +41,13 @@ struct ThinkingField {
 #[derive(Debug, Deserialize)]
 struct OutputConfig {
     effort: Option<String>,
+    format: Option<Format>,
+}
+
+/// A form that the answer is to have.
+#[derive(Debug, Deserialize)]
+struct Format {
+    schema: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,7 +126,8 @@ impl Body {
             return Err(Error::Invalid("messages: the list is empty, there is nothing to answer".into()));
         }
         let enabled = self.thinking.and_then(|t| t.kind).map(|kind| kind != "disabled");
-        let effort = match (self.output_config.and_then(|o| o.effort), self.reasoning_effort) {
+        let (effort, format) = self.output_config.map_or((None, None), |o| (o.effort, o.format));
+        let effort = match (effort, self.reasoning_effort) {
             (Some(effort), _) => Some(("output_config.effort", effort)),
             (None, effort) => effort.map(|effort| ("reasoning_effort", effort)),
         };
@@ -136,7 +144,7 @@ impl Body {
         }
         Ok(Request {
             model: self.model,
-            conversation: conversation(&system, tools, None, messages),
+            conversation: conversation(&system, tools, format.and_then(|f| f.schema), messages),
             think,
             sampling: draw.sampling(think),
             max_tokens: self.max_tokens.map(|n| n.min(u32::MAX.into()) as usize),
