@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     check(openai::Body::parse(data).and_then(openai::Body::into_request));
+    check(openai::Body::parse(data).and_then(openai::Body::into_completion));
     check(anthropic::Body::parse(data).and_then(anthropic::Body::into_request));
 });
 

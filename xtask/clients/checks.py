@@ -159,6 +159,12 @@ def openai_asks_several_at_once():
     assert [a.choices[0].message.content for a in asyncio.run(ask())] == ["15"] * 6
 
 
+def openai_completes_a_prompt():
+    options = {"model": "m", "prompt": PHRASE[0]["content"], "temperature": 0, "extra_body": OFF}
+    assert OPENAI.completions.create(**options).choices[0].text == "green falcon"
+    assert "".join(c.choices[0].text for c in OPENAI.completions.create(stream=True, **options)) == "green falcon"
+
+
 # --- Anthropic SDK ---
 
 

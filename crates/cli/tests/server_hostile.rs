@@ -82,7 +82,7 @@ fn damage(body: &str, next: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
 
 #[test]
 fn damaged_bodies_are_answered_and_the_server_goes_on() {
-    let server = Server::start(&["-c", "2000", "-n", "5"]);
+    let server = Server::start(&["-c", "100", "-n", "5"]);
     let mut next = random();
     let mut refused = 0;
     for i in 0..600 {
@@ -111,7 +111,7 @@ fn damaged_bodies_are_answered_and_the_server_goes_on() {
 
 #[test]
 fn damaged_http_is_answered_or_dropped_and_the_server_goes_on() {
-    let server = Server::start(&["-c", "2000", "-n", "5"]);
+    let server = Server::start(&["-c", "100", "-n", "5"]);
     let mut next = random();
     let mut answered = 0;
     for i in 0..600 {

@@ -1,4 +1,4 @@
-//! What `/v1/chat/completions` may be asked.
+//! What `/v1/chat/completions` and `/v1/completions` may be asked.
 
 use ds4_chat::{Message, RawValue, Role, ToolCall};
 use serde::Deserialize;
@@ -8,11 +8,15 @@ use crate::request::{Draw, Thinking, conversation, stops};
 use crate::text::{IMAGE, TextOr, count, raw_text};
 use crate::{Error, Request};
 
+/// System text of a completion, which has none of its own.
+const SYSTEM: &str = "You are a helpful assistant";
+
 /// The body. Fields that are not here are ignored.
 #[derive(Debug, Deserialize)]
 pub struct Body {
     model: Option<String>,
-    messages: Vec<Turn>,
+    messages: Option<Vec<Turn>>,
+    prompt: Option<TextOr<String>>,
     tools: Option<Vec<Box<RawValue>>>,
     tool_choice: Option<Box<RawValue>>,
     response_format: Option<ResponseFormat>,
@@ -35,7 +39,7 @@ pub struct Body {
     reasoning_effort: Option<String>,
     #[serde(default, deserialize_with = "count")]
     n: Option<u64>,
-    logprobs: Option<bool>,
+    logprobs: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,15 +134,28 @@ impl Body {
         self.stream_options.as_ref().is_some_and(|o| o.include_usage == Some(true))
     }
 
-    /// The request, or why there can be none.
+    /// The request of a completion: the prompt, or the first of several, as the user's turn.
+    pub fn into_completion(mut self) -> Result<Request, Error> {
+        let prompt = match self.prompt.take() {
+            Some(TextOr::Text(prompt)) => Some(prompt),
+            Some(TextOr::List(prompts)) => prompts.into_iter().next(),
+            None => None,
+        };
+        let prompt = prompt.ok_or_else(|| Error::Invalid("missing prompt".into()))?;
+        self.messages = Some(vec![Turn::new(Author::System, SYSTEM.into()), Turn::new(Author::User, prompt)]);
+        self.into_request()
+    }
+
+    /// The request of a chat, or why there can be none.
     pub fn into_request(self) -> Result<Request, Error> {
-        if self.messages.is_empty() {
+        let turns = self.messages.ok_or_else(|| Error::Invalid("missing messages".into()))?;
+        if turns.is_empty() {
             return Err(Error::Invalid("messages: the list is empty, there is nothing to answer".into()));
         }
         if let Some(n) = self.n.filter(|n| *n > 1) {
             return Err(Error::Invalid(format!("n: {n} answers are not supported, only 1")));
         }
-        if self.logprobs == Some(true) {
+        if self.logprobs.is_some_and(|l| !["false", "0"].contains(&l.get())) {
             return Err(Error::Invalid("logprobs: not supported; leave it out".into()));
         }
         let enabled = self.thinking.map(|switch| match switch {
@@ -164,7 +181,7 @@ impl Body {
         let schema = self.response_format.and_then(|f| f.json_schema?.schema);
         let mut system = Vec::new();
         let mut messages = Vec::new();
-        for turn in self.messages {
+        for turn in turns {
             turn.add_to(&mut system, &mut messages);
         }
         Ok(Request {
@@ -179,6 +196,11 @@ impl Body {
 }
 
 impl Turn {
+    fn new(role: Author, text: String) -> Self {
+        let (reasoning_content, reasoning, tool_calls, tool_call_id) = Default::default();
+        Self { role, content: Some(TextOr::Text(text)), reasoning_content, reasoning, tool_calls, tool_call_id }
+    }
+
     /// Adds this message to the system texts or to the others.
     fn add_to(self, system: &mut Vec<String>, messages: &mut Vec<Message>) {
         let text = match self.content {

@@ -1,6 +1,7 @@
-//! OpenAI's chat API.
+//! OpenAI's chat API, and the older one for completions.
 
 mod body;
+mod completions;
 mod reply;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
 
 pub use body::Body;
+pub(crate) use completions::completions;
 
 use crate::server::Server;
 use crate::sse::stream;

@@ -72,18 +72,18 @@ fn object(label: &Label, kind: &str, choices: Value) -> Value {
     json!({"id": label.id, "object": kind, "created": label.created, "model": label.model, "choices": choices})
 }
 
-fn data(value: &Value) -> String {
+pub(crate) fn data(value: &Value) -> String {
     format!("data: {value}\n\n")
 }
 
-fn finish_reason(why: &Finish) -> &'static str {
+pub(crate) fn finish_reason(why: &Finish) -> &'static str {
     match why {
         Finish::Stop | Finish::StopString(_) => "stop",
         Finish::Length => "length",
     }
 }
 
-fn usage(counts: &Counts) -> Value {
+pub(crate) fn usage(counts: &Counts) -> Value {
     json!({
         "prompt_tokens": counts.prompt,
         "completion_tokens": counts.generated,
