@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Home, model};
+use ds4_cpu::Family;
 
 const GREEDY: [&str; 2] = ["--nothink", "--temp=0"];
 
@@ -186,22 +187,33 @@ fn a_full_context_ends_the_answer_and_a_longer_prompt_is_refused() {
 fn every_thread_count_and_instruction_set_gives_the_same_logits() {
     let home = Home::new();
     let prompt = "The quick brown fox jumps over the lazy dog. ".repeat(20);
-    let logits = |threads: &str, baseline: bool, extra: &[&str]| {
+    let logits = |threads: &str, family: Option<&str>, extra: &[&str]| {
         let dump = home.file("logits.json");
         let args = ["-t", threads, "--dump-logits", dump.to_str().unwrap(), "-p", &prompt];
         let mut command = home.command(&[&args[..], extra].concat());
-        if baseline {
-            command.env("DS4_CPU_BASELINE", "1");
+        if let Some(family) = family {
+            command.env("DS4_CPU", family);
         }
         assert!(command.output().unwrap().status.success());
         std::fs::read_to_string(dump).unwrap()
     };
     for mode in [&[][..], &["--quality"]] {
-        let one = logits("1", false, mode);
-        assert!(one == logits("3", false, mode), "threads change the logits");
-        assert!(one == logits("2", true, mode), "FMA and AVX2 change the logits");
+        let one = logits("1", None, mode);
+        assert!(one == logits("3", None, mode), "threads change the logits");
+        for family in Family::supported().map(Family::name) {
+            assert!(one == logits("2", Some(family), mode), "{family} changes the logits");
+        }
     }
-    assert!(logits("1", false, &[]) != logits("1", false, &["--quality"]), "--quality changes the arithmetic");
+    assert!(logits("1", None, &[]) != logits("1", None, &["--quality"]), "--quality changes the arithmetic");
+}
+
+#[test]
+fn kernels_that_are_not_there_are_refused() {
+    let home = Home::new();
+    let said = home.command(&["-p", "7+8"]).env("DS4_CPU", "abacus").output().unwrap();
+    let err = String::from_utf8(said.stderr).unwrap();
+    assert_eq!(said.status.code(), Some(1));
+    assert!(err.contains("DS4_CPU: expected baseline") && err.contains("found \"abacus\""), "{err}");
 }
 
 #[test]

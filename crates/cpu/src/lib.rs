@@ -28,7 +28,8 @@ use attend::AttendScratch;
 pub use buffer::{Buf, Picks};
 pub use cache::{Cache, Saved};
 use experts::{Groups, Workshop};
-use kernels::{dot, hyper, norm, router};
+pub use kernels::{Family, FamilyError};
+use kernels::{hyper, norm, products, router};
 use matmul::{Inputs, Quantised, RowScratch, Target};
 use pool::{Pool, SharedSlice, rows_per_task};
 use select::{IndexQueries, SelectScratch};
@@ -417,8 +418,9 @@ impl Ops for Cpu {
         self.pool.run_rows(out.start(outputs.len(), d), d, |i, out, _| {
             let streams = streams.row(outputs[i]);
             let g = norm::inverse_rms(streams, rms_eps);
-            let m: [f32; Shape::STREAMS] =
-                std::array::from_fn(|r| dot::float_row(head.fn_.format, head.fn_.row(r), streams) * g);
+            let mut m = [0.0; Shape::STREAMS];
+            products::float_mat_vec(Family::current(), head.fn_.format, &head.fn_.bytes, streams, &mut m);
+            m.iter_mut().for_each(|m| *m *= g);
             let weights = hyper::head_weights(&m, head.scale.values[0], &head.base.values, hc_eps);
             hyper::mix_in(streams, &weights, out);
             norm::rms_norm_in_place(out, &norm.values, rms_eps);

@@ -3,8 +3,10 @@
 use ds4_gguf::{Format, blocks};
 use ds4_model::{Activations, Matrix, Numerics, Shape};
 
+use crate::kernels::Family;
 use crate::kernels::activations::{quantise, sums_of_16};
-use crate::kernels::dot::{SUPER, SuperRow, f32_row, float_row, q8_0_row};
+use crate::kernels::products::{Activation, SUPER, f32_row, float_mat_vec, mat_vec};
+use crate::kernels::unpacked::SuperRow;
 use crate::pool::{Pool, SharedSlice, rows_per_task};
 
 /// Activations of up to T tokens, as f32 and, as soon as a weight format needs them, in 8 bits.
@@ -21,7 +23,7 @@ struct Blocks {
     q: Vec<i8>,
     /// `[T][cols / block]`
     d: Vec<f32>,
-    /// `[T][cols / 16]`, only for blocks of 256
+    /// `[T][cols / 16]`
     sums: Vec<i16>,
     fresh: bool,
 }
@@ -30,19 +32,20 @@ impl Quantised {
     /// Memory for steps of `tokens` tokens.
     pub(crate) fn new(shape: &Shape, numerics: Numerics, tokens: usize) -> Self {
         let (by_32, by_256) = Self::columns(shape, numerics);
-        let blocks = |columns: usize, block: usize, sums: usize| Blocks {
+        let blocks = |columns: usize, block: usize| Blocks {
             q: vec![1; tokens * columns],
             d: vec![f32::NAN; tokens * columns / block],
-            sums: vec![1; sums],
+            sums: vec![1; tokens * columns / 16],
             fresh: false,
         };
-        Self { by_32: blocks(by_32, 32, 0), by_256: blocks(by_256, SUPER, tokens * by_256 / 16) }
+        Self { by_32: blocks(by_32, 32), by_256: blocks(by_256, SUPER) }
     }
 
     /// Bytes that [`Quantised::new`] takes.
     pub(crate) fn bytes(shape: &Shape, numerics: Numerics, tokens: usize) -> usize {
         let (by_32, by_256) = Self::columns(shape, numerics);
-        tokens * (by_32 + 4 * by_32 / 32 + by_256 + 4 * by_256 / SUPER + 2 * by_256 / 16)
+        let blocks = |columns: usize, block: usize| columns + 4 * columns / block + 2 * columns / 16;
+        tokens * (blocks(by_32, 32) + blocks(by_256, SUPER))
     }
 
     /// Widest activations of a token that may meet weights in blocks of 32, and of 256.
@@ -77,11 +80,17 @@ impl Quantised {
             let d = unsafe { d.part(t * cols / block, cols / block) };
             quantise(&x[t * cols..][..cols], block, q, d);
         });
-        if block == SUPER {
-            blocks.sums.resize(x.len() / 16, 0);
-            let q = &blocks.q;
-            pool.run_rows(&mut blocks.sums, cols / 16, |t, sums, _| sums_of_16(&q[t * cols..][..cols], sums));
-        }
+        blocks.sums.resize(x.len() / 16, 0);
+        let q = &blocks.q;
+        pool.run_rows(&mut blocks.sums, cols / 16, |t, sums, _| sums_of_16(&q[t * cols..][..cols], sums));
+    }
+
+    /// Row `t` of the activations for weights of `format`.
+    fn row(&self, format: Format, t: usize, cols: usize) -> Activation<'_> {
+        let block = format.block_len();
+        let b = if block == SUPER { &self.by_256 } else { &self.by_32 };
+        let part = |n: usize| t * n..(t + 1) * n;
+        Activation { q: &b.q[part(cols)], d: &b.d[part(cols / block)], sums: &b.sums[part(cols / 16)] }
     }
 }
 
@@ -129,59 +138,47 @@ impl Inputs<'_> {
         scratch: &mut RowScratch,
     ) {
         let row_bytes = self.cols / format.block_len() * format.block_bytes();
+        let w = &weights[rows.start * row_bytes..rows.end * row_bytes];
+        let float = matches!(format, Format::F32 | Format::F16 | Format::BF16);
         let integers = uses_integers(self.mode, format);
-        for r in rows {
-            let row = &weights[r * row_bytes..][..row_bytes];
-            let product = self.row_products(format, row, integers, tokens.len(), scratch);
+        if float || integers && (format == Format::Q8_0 || tokens.len() <= FEW) {
             for &(t, place) in tokens {
                 // SAFETY: the caller's promise.
-                unsafe { target.out.part(place * target.stride + r, 1)[0] = product(t) };
+                let y = unsafe { target.out.part(place * target.stride + rows.start, rows.len()) };
+                match float {
+                    true => float_mat_vec(Family::current(), format, w, self.row(t), y),
+                    false => mat_vec(Family::current(), format, w, self.quantised.row(format, t, self.cols), y),
+                }
+            }
+            return;
+        }
+        for (r, row) in rows.zip(w.chunks_exact(row_bytes)) {
+            let put = |place: usize, y: f32| {
+                // SAFETY: the caller's promise.
+                unsafe { target.out.part(place * target.stride + r, 1)[0] = y };
+            };
+            if integers {
+                scratch.integers.unpack(format, row);
+                for &(t, place) in tokens {
+                    put(place, scratch.integers.dot(self.quantised.row(format, t, self.cols)));
+                }
+            } else {
+                scratch.wide.resize(self.cols, 0.0);
+                blocks::decode(format, row, &mut scratch.wide).expect("the loader checked format and size");
+                for &(t, place) in tokens {
+                    put(place, f32_row(&scratch.wide, self.row(t)));
+                }
             }
         }
     }
 
-    /// Prepares one weight row and returns what multiplies it with input row t.
-    fn row_products<'s>(
-        &'s self,
-        format: Format,
-        row: &'s [u8],
-        integers: bool,
-        tokens: usize,
-        scratch: &'s mut RowScratch,
-    ) -> impl Fn(usize) -> f32 + 's {
-        enum Row<'r> {
-            Stored(&'r [u8]),
-            Integers(&'r SuperRow),
-            Wide(&'r [f32]),
-        }
-        let float = matches!(format, Format::F32 | Format::F16 | Format::BF16);
-        let row = if integers && format == Format::Q8_0 || float && tokens == 1 {
-            Row::Stored(row)
-        } else if integers {
-            scratch.integers.unpack(format, row);
-            Row::Integers(&scratch.integers)
-        } else {
-            scratch.wide.resize(self.cols, 0.0);
-            blocks::decode(format, row, &mut scratch.wide).expect("the loader checked format and size");
-            Row::Wide(&scratch.wide)
-        };
-        let x = move |t: usize| &self.x[t * self.cols..][..self.cols];
-        let part = |n: usize, t: usize| t * n..(t + 1) * n;
-        move |t| match row {
-            Row::Stored(row) if float => float_row(format, row, x(t)),
-            Row::Stored(row) => {
-                let b = &self.quantised.by_32;
-                q8_0_row(row, &b.q[part(self.cols, t)], &b.d[part(self.cols / 32, t)])
-            }
-            Row::Integers(row) => {
-                let b = &self.quantised.by_256;
-                let (q, d, sums) = (part(self.cols, t), part(self.cols / SUPER, t), part(self.cols / 16, t));
-                row.dot(&b.q[q], &b.d[d], &b.sums[sums])
-            }
-            Row::Wide(row) => f32_row(row, x(t)),
-        }
+    fn row(&self, t: usize) -> &[f32] {
+        &self.x[t * self.cols..][..self.cols]
     }
 }
+
+/// Tokens for which a row of 256-column blocks is not unpacked.
+const FEW: usize = 2;
 
 /// Quantises `x` for `format` if the mode wants it.
 pub(crate) fn prepare(

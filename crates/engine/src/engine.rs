@@ -47,6 +47,7 @@ pub struct Engine {
 impl Engine {
     /// Allocates everything that `model` needs and starts the engine's thread; refuses what does not fit into memory.
     pub fn start(model: Arc<Model>, options: Options) -> Result<Self, Error> {
+        ds4_cpu::Family::requested()?;
         let plan = Plan::new(&model, options.numerics, options.limits());
         if let Some(machine) = Machine::measure() {
             plan.check(&machine, options.oversubscribe)?;

@@ -17,6 +17,9 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// The wish for certain kernels cannot be met.
+    #[error(transparent)]
+    Cpu(#[from] ds4_cpu::FamilyError),
     /// The machine has too little memory.
     #[error("{0}")]
     Memory(String),

@@ -12,8 +12,12 @@ pub fn quantise(x: &[f32], block: usize, q: &mut [i8], d: &mut [f32]) {
 kernel! {
 /// Sums of `q` over every 16 columns, for formats whose blocks have a minimum.
 pub fn sums_of_16(q: &[i8], sums: &mut [i16]) {
-    for (q, sum) in q.chunks(16).zip(sums) {
-        *sum = q.iter().map(|&q| q as i16).sum();
+    for (q, sum) in q.as_chunks::<16>().0.iter().zip(sums) {
+        let mut s = 0;
+        for q in q {
+            s += i16::from(*q);
+        }
+        *sum = s;
     }
 }
 }
@@ -21,7 +25,11 @@ pub fn sums_of_16(q: &[i8], sums: &mut [i16]) {
 /// Returns d; bit patterns of magnitudes order like the magnitudes, with NaN above infinity.
 #[inline(always)]
 fn quantise_block(x: &[f32], q: &mut [i8]) -> f32 {
-    let amax = f32::from_bits(x.iter().map(|x| x.to_bits() & 0x7FFF_FFFF).fold(0, u32::max));
+    let mut amax = 0;
+    for x in x {
+        amax = amax.max(x.to_bits() & 0x7FFF_FFFF);
+    }
+    let amax = f32::from_bits(amax);
     if amax < 1e-30 || !amax.is_finite() {
         q.fill(0);
         return if amax < 1e-30 { 0.0 } else { f32::NAN };

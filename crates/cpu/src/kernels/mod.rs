@@ -1,10 +1,13 @@
-//! The scalar kernels: the truth that every faster kernel is tested against, written to `docs/numerics.md`.
+//! The arithmetic, written to `docs/numerics.md`.
 //!
-//! One file a subject. A kernel is a plain function over slices; it never allocates and knows no threads.
+//! Most kernels are one scalar body that the compiler turns into vectors for each [`Family`] (`kernel!`). Products of
+//! weights, where the time goes, are written out for each: `scalar` is the truth, `avx2` and `avx512` mirror it file by
+//! file and name by name, `products` chooses. A kernel is a plain function over slices; it never allocates and knows no
+//! threads.
 
-/// Declares a kernel and compiles its body twice on x86-64: as it stands, and for machines with FMA and AVX2, where
-/// `mul_add` is one instruction and loops over lanes become vectors. Both give the same bits: nothing in the language
-/// lets the compiler reorder or contract floating-point arithmetic.
+/// Declares a kernel and compiles its body once for each family. All give the same bits: nothing in the language lets
+/// the compiler reorder or contract floating-point arithmetic. Bodies use plain loops: a closure that is handed to the
+/// standard library may be compiled apart, for the baseline, where `mul_add` is a library call.
 macro_rules! kernel {
     ($(#[$attribute:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$attribute])*
@@ -14,14 +17,23 @@ macro_rules! kernel {
 
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx2,fma,bmi2")]
-                fn wide($($arg: $type),*) $(-> $result)? {
+                use crate::kernels::Family;
+                #[target_feature(enable = "avx2,fma,f16c,bmi2")]
+                fn avx2($($arg: $type),*) $(-> $result)? {
                     body($($arg),*)
                 }
-                if crate::kernels::wide_supported() {
-                    // SAFETY: this machine has the features that `wide` is compiled for.
+                #[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx2,fma,f16c,bmi2")]
+                fn avx512($($arg: $type),*) $(-> $result)? {
+                    body($($arg),*)
+                }
+                match Family::current() {
+                    // SAFETY: the current family is one that this machine has.
                     #[allow(unsafe_code)]
-                    return unsafe { wide($($arg),*) };
+                    Family::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    #[allow(unsafe_code)]
+                    Family::Avx2 => return unsafe { avx2($($arg),*) },
+                    Family::Baseline => {}
                 }
             }
             body($($arg),*)
@@ -32,23 +44,20 @@ macro_rules! kernel {
 pub mod activations;
 pub mod attention;
 pub mod compressor;
-pub mod dot;
+mod family;
 pub mod hyper;
 pub mod indexer;
 pub mod math;
 pub mod norm;
+pub mod products;
 pub mod router;
 pub mod rows;
+pub mod unpacked;
 
-/// Whether kernels run their AVX2 compilation. `DS4_CPU_BASELINE=1` says no, to compare.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn wide_supported() -> bool {
-    use std::sync::OnceLock;
-    static SUPPORTED: OnceLock<bool> = OnceLock::new();
-    *SUPPORTED.get_or_init(|| {
-        std::env::var_os("DS4_CPU_BASELINE").is_none()
-            && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("bmi2")
-    })
-}
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+pub use family::{Family, FamilyError};

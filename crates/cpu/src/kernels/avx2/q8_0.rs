@@ -1,0 +1,56 @@
+//! Q8_0.
+
+use std::arch::x86_64::*;
+
+use ds4_gguf::blocks::q8_0::{BLOCK_BYTES, BLOCK_LEN};
+
+use super::{Activation, fold4, lanes_of, load, load_f32, part, prefetch, sums};
+use crate::kernels::scalar;
+
+/// Blocks at a time.
+const GROUP: usize = 8;
+const GROUP_BYTES: usize = GROUP * BLOCK_BYTES;
+const GROUP_LEN: usize = GROUP * BLOCK_LEN;
+
+/// `y[r] = w[r] · x`
+#[target_feature(enable = "avx2,f16c,fma")]
+pub(crate) fn mat_vec(w: &[u8], x: Activation<'_>, y: &mut [f32]) {
+    let row_bytes = w.len() / y.len().max(1);
+    for (row, y) in w.chunks_exact(row_bytes).zip(y) {
+        let (groups, rest) = row.as_chunks::<GROUP_BYTES>();
+        let mut lanes = _mm_setzero_ps();
+        let (q, d) = (x.q.as_chunks::<GROUP_LEN>().0, x.d.as_chunks::<GROUP>().0);
+        for ((w, q), d) in groups.iter().zip(q).zip(d) {
+            prefetch(w, GROUP_BYTES);
+            let s = _mm256_cvtepi32_ps(integers(w, q));
+            let scale = _mm256_mul_ps(scales(w), load_f32(d));
+            lanes = _mm_fmadd_ps(_mm256_castps256_ps128(s), _mm256_castps256_ps128(scale), lanes);
+            lanes = _mm_fmadd_ps(_mm256_extractf128_ps(s, 1), _mm256_extractf128_ps(scale, 1), lanes);
+        }
+        let mut lanes = lanes_of(lanes);
+        scalar::q8_0::add_blocks(rest, &x.q[groups.len() * GROUP_LEN..], &x.d[groups.len() * GROUP..], &mut lanes);
+        *y = fold4(lanes);
+    }
+}
+
+/// Σ w·q of 8 blocks.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn integers(w: &[u8; GROUP_BYTES], q: &[i8; GROUP_LEN]) -> __m256i {
+    let mut s = [_mm256_setzero_si256(); GROUP];
+    for i in 0..GROUP {
+        let w = load::<u8, 32>(part(w, BLOCK_BYTES * i + 2));
+        let q = load::<i8, 32>(part(q, BLOCK_LEN * i));
+        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(q, w));
+        s[i] = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    }
+    sums(s)
+}
+
+/// `d` of 8 blocks.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn scales(w: &[u8; GROUP_BYTES]) -> __m256 {
+    let d = |i: usize| i16::from_le_bytes(*part(w, BLOCK_BYTES * i));
+    _mm256_cvtph_ps(_mm_setr_epi16(d(0), d(1), d(2), d(3), d(4), d(5), d(6), d(7)))
+}
