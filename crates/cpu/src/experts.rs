@@ -1,12 +1,10 @@
 //! The routed and the shared experts. Tokens are grouped by expert, so that a weight row is unpacked once for all of them.
 
-use std::sync::Mutex;
-
-use ds4_model::{Activations, Matrix};
+use ds4_model::Matrix;
 
 use crate::kernels::router::swiglu;
-use crate::matmul::{Inputs, Quantised, RowScratch, Target, prepare};
-use crate::pool::{Pool, SharedSlice, rows_per_task};
+use crate::matmul::{Part, Workshop};
+use crate::quantised::Uses;
 
 /// The uses of a step sorted by expert; use u = token · used + slot.
 #[derive(Default)]
@@ -40,36 +38,15 @@ impl Groups {
     }
 }
 
-/// The parts of the backend that products need.
-pub(crate) struct Workshop<'a> {
-    pub(crate) pool: &'a mut Pool,
-    pub(crate) mode: Activations,
-    pub(crate) quantised: &'a mut Quantised,
-    pub(crate) scratch: &'a [Mutex<RowScratch>],
-}
-
 impl Workshop<'_> {
     /// Multiplies each use with its expert's matrix: `out[use][r] = w[expert][r] · x[input row]`, `out [uses][w.rows]`.
     fn expert_products(&mut self, w: &Matrix, groups: &Groups, x: &[f32], out: &mut [f32]) {
-        prepare(self.pool, self.mode, self.quantised, w.format, x, w.cols);
-        let inputs = Inputs { mode: self.mode, x, quantised: self.quantised, cols: w.cols };
-        let out = SharedSlice::new(out);
-        let target = Target { out: &out, stride: w.rows };
-        let uses_each = groups.uses.len().div_ceil(groups.active.len().max(1));
-        let rows = rows_per_task(w.rows, w.cols * uses_each);
-        let blocks = w.rows.div_ceil(rows);
-        self.pool.run(groups.active.len() * blocks, |task, worker| {
-            let group = &groups.active[task / blocks];
-            let first = task % blocks * rows;
-            let uses = &groups.uses[group.first..][..group.len];
-            let mut scratch = self.scratch[worker].lock().expect("never poisoned");
-            // SAFETY: every use belongs to one expert, and the tasks of an expert own distinct weight rows.
-            #[allow(unsafe_code)]
-            unsafe {
-                let rows = first..w.rows.min(first + rows);
-                inputs.rows(w.format, w.matrix(group.expert), rows, uses, &target, &mut scratch);
-            }
-        });
+        let part = |i: usize| {
+            let group = &groups.active[i];
+            let uses = Uses::List(&groups.uses[group.first..][..group.len]);
+            Part { weights: w.matrix(group.expert), uses, column: 0 }
+        };
+        self.parts(w, x, groups.active.len(), w.rows, part, out, w.rows);
     }
 
     /// Inner values of every use, weighted: `mid [uses][F]`; `up` is scratch of the same size.

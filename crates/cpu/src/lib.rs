@@ -11,6 +11,7 @@ mod experts;
 pub mod kernels;
 mod matmul;
 mod pool;
+mod quantised;
 mod select;
 mod step;
 mod store;
@@ -27,11 +28,12 @@ use ds4_model::{
 use attend::AttendScratch;
 pub use buffer::{Buf, Picks};
 pub use cache::{Cache, Saved};
-use experts::{Groups, Workshop};
+use experts::Groups;
 pub use kernels::{Family, FamilyError};
 use kernels::{hyper, norm, products, router};
-use matmul::{Inputs, Quantised, RowScratch, Target};
-use pool::{Pool, SharedSlice, rows_per_task};
+use matmul::{Part, RowScratch, Workshop};
+use pool::{Pool, SharedSlice};
+use quantised::{Quantised, Uses};
 use select::{IndexQueries, SelectScratch};
 use step::{Angles, Step};
 use store::CompressorWeights;
@@ -84,7 +86,7 @@ impl Cpu {
             angles_main: Vec::new(),
             angles_compressed: Vec::new(),
             quantised: Quantised::new(shape, numerics, limits.tokens),
-            rows: (0..threads).map(|_| Mutex::default()).collect(),
+            rows: (0..threads).map(|_| Mutex::new(RowScratch::new(shape, numerics))).collect(),
             attend: (0..threads).map(|_| Mutex::new(AttendScratch::new(shape, limits))).collect(),
             select: SelectScratch::new(shape, limits),
             groups: Groups::default(),
@@ -97,7 +99,7 @@ impl Cpu {
     /// Bytes of memory that the backend itself holds, besides buffers and caches.
     pub fn bytes(shape: &Shape, numerics: Numerics, limits: Limits) -> usize {
         let floats = limits.tokens * (shape.experts.max(Shape::mix_width()) + uses_width(shape));
-        let attend = limits.threads * AttendScratch::bytes(shape, limits);
+        let attend = limits.threads * (AttendScratch::bytes(shape, limits) + RowScratch::bytes(shape, numerics));
         4 * floats + Quantised::bytes(shape, numerics, limits.tokens) + attend + SelectScratch::bytes(shape, limits)
     }
 
@@ -121,10 +123,7 @@ impl Cpu {
 
     /// `out = W x` without starting new activations.
     fn matmul(&mut self, x: &[f32], w: &Matrix, out: &mut [f32]) {
-        let mode = self.numerics.activations;
-        matmul::prepare(&mut self.pool, mode, &mut self.quantised, w.format, x, w.cols);
-        let inputs = Inputs { mode, x, quantised: &self.quantised, cols: w.cols };
-        matmul::matmul(&mut self.pool, &self.rows, &inputs, w, out);
+        self.workshop().0.matmul(w, x, out);
     }
 }
 
@@ -218,7 +217,9 @@ impl Ops for Cpu {
 
     fn hyper_in(&mut self, streams: &Buf, hc: &HyperConnection, norm: &Vector, x: &mut Buf, mix: &mut Buf) {
         let (t, d) = (streams.live(), self.shape.hidden);
-        let m = project_streams(&mut self.pool, &self.rows, streams.rows(), &hc.fn_, &mut self.small);
+        // The factor 1 / rms comes later.
+        let mut m = std::mem::take(&mut self.small);
+        self.matmul(streams.rows(), &hc.fn_, &mut m[..t * Shape::mix_width()]);
         let (hc_eps, rms_eps) = (self.shape.hc_eps, self.shape.rms_eps);
         let iterations = self.shape.sinkhorn_iterations;
         let mix = SharedSlice::new(mix.start(t, MIX));
@@ -235,6 +236,7 @@ impl Ops for Cpu {
             hyper::mix_in(streams, &c.pre, x);
             norm::rms_norm_in_place(x, &norm.values, rms_eps);
         });
+        self.small = m;
     }
 
     fn hyper_out(&mut self, y: &Buf, mix: &Buf, streams: &mut Buf) {
@@ -251,27 +253,14 @@ impl Ops for Cpu {
 
     fn project_groups(&mut self, x: &Buf, w: &Matrix, out: &mut Buf) {
         self.quantised.clear();
-        let groups = x.width() / w.cols;
-        let mode = self.numerics.activations;
-        matmul::prepare(&mut self.pool, mode, &mut self.quantised, w.format, x.rows(), w.cols);
-        let inputs = Inputs { mode, x: x.rows(), quantised: &self.quantised, cols: w.cols };
-        let out = SharedSlice::new(out.start(x.live(), w.rows));
-        let target = Target { out: &out, stride: w.rows };
-        let per_group = w.rows / groups;
-        let rows = rows_per_task(per_group, w.cols * x.live());
-        let blocks = per_group.div_ceil(rows);
-        self.pool.run(groups * blocks, |task, worker| {
-            let (group, first) = (task / blocks, task % blocks * rows);
-            let tokens: Vec<(usize, usize)> = (0..x.live()).map(|t| (t * groups + group, t)).collect();
-            let start = group * per_group;
-            let mut scratch = self.rows[worker].lock().expect("never poisoned");
-            // SAFETY: tasks own distinct weight rows, hence distinct output columns.
-            #[allow(unsafe_code)]
-            unsafe {
-                let rows = start + first..start + per_group.min(first + rows);
-                inputs.rows(w.format, &w.bytes, rows, &tokens, &target, &mut scratch);
-            }
-        });
+        let (groups, tokens) = (x.width() / w.cols, x.live());
+        let (rows, row_bytes) = (w.rows / groups, w.row_bytes());
+        let part = |g: usize| Part {
+            weights: &w.bytes[g * rows * row_bytes..][..rows * row_bytes],
+            uses: Uses::Every { first: g, step: groups, len: tokens },
+            column: g * rows,
+        };
+        self.workshop().0.parts(w, x.rows(), groups, rows, part, out.start(tokens, w.rows), w.rows);
     }
 
     fn norm(&mut self, x: &mut Buf, weight: &Vector) {
@@ -430,19 +419,4 @@ impl Ops for Cpu {
     fn read_logits(&mut self, logits: &Buf, index: usize, out: &mut Vec<f32>) {
         out.extend_from_slice(logits.row(index));
     }
-}
-
-/// `fn · flat` of each token, `[T][24]` in `memory`; the factor 1 / rms comes later.
-fn project_streams<'m>(
-    pool: &mut Pool,
-    scratch: &[Mutex<RowScratch>],
-    streams: &[f32],
-    w: &Matrix,
-    memory: &'m mut [f32],
-) -> &'m [f32] {
-    let out = &mut memory[..streams.len() / w.cols * w.rows];
-    let inputs =
-        Inputs { mode: ds4_model::Activations::F32, x: streams, quantised: &Quantised::default(), cols: w.cols };
-    matmul::matmul(pool, scratch, &inputs, w, out);
-    out
 }

@@ -187,8 +187,8 @@ pub(crate) fn rows_per_task(rows: usize, cost: usize) -> usize {
     /// Multiplications that take about as long as waking a thread that spins.
     const WORTH: usize = 1 << 16;
     /// Rows that kernels like to have together.
-    const TOGETHER: usize = 16;
-    (WORTH / cost.max(1)).next_multiple_of(TOGETHER).clamp(1, rows.max(1))
+    const TOGETHER: usize = 32;
+    (WORTH / cost.max(1)).max(1).next_multiple_of(TOGETHER).min(rows.max(1))
 }
 
 /// A slice whose disjoint parts are written by several tasks.

@@ -2,7 +2,9 @@
 
 use ds4_cpu::Family;
 use ds4_cpu::kernels::activations::{quantise, sums_of_16};
-use ds4_cpu::kernels::products::{Activation, float_mat_vec, mat_vec};
+use ds4_cpu::kernels::panels::{PANEL, pack, panel_len};
+use ds4_cpu::kernels::products::{Activation, TOKENS, float_mat_mat, float_mat_vec, has_mat_mat, mat_mat, mat_vec};
+use ds4_cpu::kernels::tile::{ROWS, Tile};
 use ds4_cpu::kernels::unpacked::SuperRow;
 use ds4_gguf::{Format, blocks};
 use proptest::prelude::*;
@@ -111,6 +113,42 @@ proptest! {
     }
 
     #[test]
+    fn products_of_matrices_have_the_scalar_bits(
+        format in prop::sample::select(&INTEGERS[..]),
+        size in prop::sample::select(&[Size::Usual, Size::Any][..]),
+        rows in 1..=ROWS,
+        blocks in 1usize..20,
+        tokens in 1usize..20,
+        seed: u64,
+    ) {
+        let mut random = Random(seed);
+        let (block, cols) = (format.block_len(), blocks * format.block_len());
+        let w = random.blocks(format, rows * blocks, size);
+        let (mut q, mut d, mut sums) = (vec![0; tokens * cols], vec![0.0; tokens * blocks], vec![0; tokens * cols / 16]);
+        let x: Vec<f32> = (0..tokens * cols).map(|_| random.f32(size)).collect();
+        quantise(&x, block, &mut q, &mut d);
+        sums_of_16(&q, &mut sums);
+        let x: Vec<Activation> = (0..tokens)
+            .map(|t| Activation { q: &q[t * cols..][..cols], d: &d[t * blocks..][..blocks], sums: &sums[t * cols / 16..][..cols / 16] })
+            .collect();
+        let mut packed = vec![0; tokens.div_ceil(PANEL) * panel_len(cols, block)];
+        for (x, packed) in x.chunks(PANEL).zip(packed.chunks_mut(panel_len(cols, block))) {
+            pack(x.iter().copied(), block, packed);
+        }
+        let mut tile = Tile::new(cols);
+        for family in Family::supported().filter(|f| has_mat_mat(*f)) {
+            let mut seen = 0;
+            mat_mat(family, format, &w, cols, &packed, tokens, &mut tile, |t, y| {
+                let mut want = vec![f32::NAN; rows];
+                mat_vec(Family::Baseline, format, &w, x[t], &mut want);
+                assert_eq!(bits(&y[..rows]), bits(&want), "{} on {family}, token {t}", format.name());
+                seen += 1;
+            });
+            prop_assert_eq!(seen, tokens);
+        }
+    }
+
+    #[test]
     fn float_products_have_the_scalar_bits(
         format in prop::sample::select(&FLOATS[..]),
         size in prop::sample::select(&[Size::Usual, Size::Any][..]),
@@ -128,6 +166,14 @@ proptest! {
         };
         for family in Family::supported() {
             prop_assert_eq!(product(family), product(Family::Baseline), "{} on {}", format.name(), family);
+            let tokens: [Vec<f32>; TOKENS] = std::array::from_fn(|t| x.iter().map(|x| x * (1.0 + t as f32)).collect());
+            let mut y: [Vec<f32>; TOKENS] = std::array::from_fn(|_| vec![f32::NAN; rows]);
+            float_mat_mat(family, format, &w, tokens.each_ref().map(|x| &x[..]), y.each_mut().map(|y| &mut y[..]));
+            for (x, y) in tokens.iter().zip(&y) {
+                let mut want = vec![f32::NAN; rows];
+                float_mat_vec(Family::Baseline, format, &w, x, &mut want);
+                prop_assert_eq!(bits(y), bits(&want), "{} of four tokens on {}", format.name(), family);
+            }
         }
     }
 }

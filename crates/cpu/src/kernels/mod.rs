@@ -49,9 +49,11 @@ pub mod hyper;
 pub mod indexer;
 pub mod math;
 pub mod norm;
+pub mod panels;
 pub mod products;
 pub mod router;
 pub mod rows;
+pub mod tile;
 pub mod unpacked;
 
 #[cfg(target_arch = "x86_64")]

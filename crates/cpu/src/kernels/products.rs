@@ -2,6 +2,7 @@
 
 use ds4_gguf::Format;
 
+use super::tile::{ROWS, Tile};
 use super::{Family, math, scalar};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
@@ -56,6 +57,35 @@ pub fn mat_vec(family: Family, format: Format, w: &[u8], x: Activation<'_>, y: &
     }
 }
 
+/// Whether the family has [`mat_mat`].
+pub fn has_mat_mat(family: Family) -> bool {
+    family == Family::Avx512
+}
+
+/// `put(t, y)` gets `y[r] = w[r] · x[t]` for each of `tokens` tokens and up to [`ROWS`] stored rows of `cols` columns, of
+/// a format with integer products. `packed` holds the tokens' panels, `tile` is memory for rows as long.
+#[allow(clippy::too_many_arguments, reason = "two matrices, memory, and a way out")]
+pub fn mat_mat(
+    family: Family,
+    format: Format,
+    w: &[u8],
+    cols: usize,
+    packed: &[i32],
+    tokens: usize,
+    tile: &mut Tile,
+    put: impl FnMut(usize, &[f32; ROWS]),
+) {
+    assert!(family.is_supported() && has_mat_mat(family), "{family} multiplies no matrices");
+    assert!(cols.is_multiple_of(format.block_len()), "{cols} columns");
+    match family {
+        // SAFETY: the machine has the family's instructions.
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        Family::Avx512 => unsafe { avx512::gemm::mat_mat(format, w, cols, packed, tokens, tile, put) },
+        _ => unreachable!("only families that have it come here"),
+    }
+}
+
 /// `y[r] = w[r] · x` for stored F32, F16 or BF16 rows.
 pub fn float_mat_vec(family: Family, format: Format, w: &[u8], x: &[f32], y: &mut [f32]) {
     assert!(family.is_supported(), "this machine has no {family}");
@@ -70,6 +100,24 @@ pub fn float_mat_vec(family: Family, format: Format, w: &[u8], x: &[f32], y: &mu
         #[allow(unsafe_code)]
         Family::Avx2 => unsafe { avx2::float::mat_vec(format, w, x, y) },
         _ => scalar::float::mat_vec(format, w, x, y),
+    }
+}
+
+/// Tokens that [`float_mat_mat`] takes at a time.
+pub const TOKENS: usize = 4;
+
+/// `y[t][r] = w[r] · x[t]` for stored F32, F16 or BF16 rows.
+pub fn float_mat_mat(family: Family, format: Format, w: &[u8], x: [&[f32]; TOKENS], y: [&mut [f32]; TOKENS]) {
+    assert!(family.is_supported(), "this machine has no {family}");
+    for (x, y) in x.iter().zip(&y) {
+        assert_eq!(w.len(), y.len() * x.len() * format.block_bytes(), "rows of {}", format.name());
+    }
+    match family {
+        // SAFETY: the machine has the family's instructions.
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        Family::Avx512 => unsafe { avx512::float::mat_mat(format, w, x, y) },
+        _ => x.into_iter().zip(y).for_each(|(x, y)| float_mat_vec(family, format, w, x, y)),
     }
 }
 

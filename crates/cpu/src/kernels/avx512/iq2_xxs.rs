@@ -4,7 +4,9 @@ use std::arch::x86_64::*;
 
 use ds4_gguf::blocks::iq2_xxs::{BLOCK_BYTES, GRID};
 
-use super::{Activation, HELD, Held, SUPER, fold4, lanes_of, load, part, prefetch};
+use super::{
+    Activation, HELD, Held, ROWS, SUPER, Tile, Unpacking, fold4, lane_order, lanes_of, load, part, prefetch, store,
+};
 
 /// The values that two bits stand for.
 const VALUES: [u8; 4] = [8, 25, 43, 0];
@@ -159,4 +161,31 @@ fn products(block: &[u8; BLOCK_BYTES], q: &[i8; SUPER], t: &Tables) -> __m512i {
         s = _mm512_dpwssd_epi32(s, pairs, _mm512_permutexvar_epi16(places, block.scales));
     }
     s
+}
+
+/// Fills a tile with rows of `row_bytes` bytes; 128 is added to the quants.
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vbmi,avx512bitalg,gfni,f16c")]
+pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
+    let last = w.len() / row_bytes - 1;
+    let mut unpacking = Unpacking::new();
+    let (zero, tables) = (_mm512_setzero_si512(), Tables::new());
+    for (i, u) in lane_order(row_bytes / BLOCK_BYTES).enumerate() {
+        for half in 0..ROWS / 16 {
+            for r in 0..16 {
+                let block: &[u8; BLOCK_BYTES] = part(w, (16 * half + r).min(last) * row_bytes + u * BLOCK_BYTES);
+                let unpacked = Block::new(block, &tables);
+                for (j, out) in unpacking.w[r].as_chunks_mut::<64>().0.iter_mut().enumerate() {
+                    let (values, negative) = unpacked.quarter(j, &tables);
+                    store(_mm512_mask_sub_epi8(values, negative, zero, values), out);
+                }
+                let mut scales = [0i64; 8];
+                store(unpacked.scales, &mut scales);
+                for j in 0..8 {
+                    unpacking.scales[r][j] = scales[j] as i32;
+                }
+                unpacking.d[r] = u16::from_le_bytes(*part(block, 0));
+            }
+            unpacking.put::<true, false>(_mm512_set1_epi8(-128), tile, i, half);
+        }
+    }
 }

@@ -6,12 +6,15 @@
 use std::arch::x86_64::*;
 
 pub(crate) mod float;
+pub(crate) mod gemm;
 pub(crate) mod iq2_xxs;
 pub(crate) mod q2_k;
 pub(crate) mod q4_k;
 pub(crate) mod q8_0;
 
+use super::panels::lane_order;
 use super::products::{Activation, SUPER, fold4};
+use super::tile::{Line, ROWS, Tile};
 
 /// How far ahead of the row's bytes memory is asked for.
 const AHEAD: usize = 4096;
@@ -203,5 +206,114 @@ fn load_up_to_4(x: &[f32]) -> __m128 {
     #[allow(unsafe_code)]
     unsafe {
         _mm_maskz_loadu_ps((1 << x.len().min(4)) - 1, x.as_ptr())
+    }
+}
+
+/// `(a + b) + (c + d)`
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn add_lanes(a: __m512, b: __m512, c: __m512, d: __m512, y: &mut [f32; 16]) {
+    *y = all_lanes_of(_mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, d)));
+}
+
+/// Turns 32 bytes of each of 16 rows into eight registers that hold four bytes of every row; row r is at `rows(r)`.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq")]
+fn transpose<'a>(rows: impl Fn(usize) -> &'a [u8; 32]) -> [__m512i; 8] {
+    let mut columns = [_mm512_setzero_si512(); 8];
+    let mut halves = [[_mm512_setzero_si512(); 4]; 2];
+    for half in 0..2 {
+        let mut x = [_mm512_setzero_si512(); 4];
+        for i in 0..4 {
+            x[i] = load_two(rows(8 * half + i), rows(8 * half + i + 4));
+        }
+        let low = [_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpacklo_epi32(x[2], x[3])];
+        let high = [_mm512_unpackhi_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[2], x[3])];
+        halves[half] = [
+            _mm512_unpacklo_epi64(low[0], low[1]),
+            _mm512_unpackhi_epi64(low[0], low[1]),
+            _mm512_unpacklo_epi64(high[0], high[1]),
+            _mm512_unpackhi_epi64(high[0], high[1]),
+        ];
+    }
+    for i in 0..4 {
+        columns[i] = _mm512_shuffle_i64x2(halves[0][i], halves[1][i], 0x88);
+        columns[i + 4] = _mm512_shuffle_i64x2(halves[0][i], halves[1][i], 0xDD);
+    }
+    columns
+}
+
+/// [`transpose`] of numbers.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq")]
+fn transpose_numbers(rows: &[[i32; 8]; 16], out: &mut [[i32; 16]], half: usize) {
+    let columns = transpose(|r| bytemuck::cast_ref(&rows[r]));
+    for (i, column) in columns.into_iter().enumerate() {
+        store(column, &mut out[2 * i + half]);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn store<T: bytemuck::Pod, const N: usize>(x: __m512i, out: &mut [T; N]) {
+    const { assert!(size_of::<T>() * N == 64) };
+    // SAFETY: room for 64 bytes.
+    #[allow(unsafe_code)]
+    unsafe {
+        _mm512_storeu_si512(out.as_mut_ptr().cast(), x);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn store_half(x: __m256i, out: &mut [u8; 32]) {
+    // SAFETY: room for 32 bytes.
+    #[allow(unsafe_code)]
+    unsafe {
+        _mm256_storeu_si256(out.as_mut_ptr().cast(), x);
+    }
+}
+
+/// The f16 values of 16 rows.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl,f16c")]
+fn widen_16(x: &[u16; 16]) -> [f32; 16] {
+    all_lanes_of(_mm512_cvtph_ps(load_half(x)))
+}
+
+/// One block of 256 columns of 16 rows on its way into a tile.
+struct Unpacking {
+    /// `[rows][columns]`
+    w: [[u8; SUPER]; 16],
+    /// `[rows][groups of 32]`
+    scales: [[i32; 8]; 16],
+    mins: [[i32; 8]; 16],
+    d: [u16; 16],
+    dmin: [u16; 16],
+}
+
+impl Unpacking {
+    fn new() -> Self {
+        Self { w: [[0; SUPER]; 16], scales: [[0; 8]; 16], mins: [[0; 8]; 16], d: [0; 16], dmin: [0; 16] }
+    }
+
+    /// Puts the block at place `i` of the tile's lane order.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512dq,f16c")]
+    fn put<const SCALED: bool, const MINS: bool>(&self, flip: __m512i, tile: &mut Tile, i: usize, half: usize) {
+        for group in 0..8 {
+            let columns = transpose(|r| part(&self.w[r], 32 * group));
+            for (k, column) in columns.into_iter().enumerate() {
+                store(_mm512_xor_si512(column, flip), &mut tile.w[2 * (SUPER / 4 * i + 8 * group + k) + half].0);
+            }
+        }
+        tile.d[2 * i + half] = widen_16(&self.d);
+        if SCALED {
+            transpose_numbers(&self.scales, &mut tile.scales[16 * i..], half);
+        }
+        if MINS {
+            transpose_numbers(&self.mins, &mut tile.mins[16 * i..], half);
+            tile.dmin[2 * i + half] = widen_16(&self.dmin);
+        }
     }
 }

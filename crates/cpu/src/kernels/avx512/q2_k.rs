@@ -4,7 +4,10 @@ use std::arch::x86_64::*;
 
 use ds4_gguf::blocks::q2_k::BLOCK_BYTES;
 
-use super::{Activation, HELD, Held, SUPER, fold4, lanes_of, load, load_half, load_quarter, load_two, part, prefetch};
+use super::{
+    Activation, HELD, Held, ROWS, SUPER, Tile, Unpacking, fold4, lane_order, lanes_of, load, load_half, load_quarter,
+    load_two, part, prefetch, store_half,
+};
 
 /// `y[r] = w[r] · x`
 #[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
@@ -70,4 +73,46 @@ fn places(i: usize) -> __m512i {
 fn mins(block: &[u8; BLOCK_BYTES], by_16: &[i16; 16]) -> __m256i {
     let mins = _mm_and_si128(_mm_srli_epi16(load_quarter::<u8, 16>(part(block, 0)), 4), _mm_set1_epi8(15));
     _mm256_madd_epi16(_mm256_cvtepu8_epi16(mins), load_half(by_16))
+}
+
+/// Fills a tile with rows of `row_bytes` bytes, the quants multiplied by their scales: at most 45.
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,f16c")]
+pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
+    let last = w.len() / row_bytes - 1;
+    let mut unpacking = Unpacking::new();
+    for (i, u) in lane_order(row_bytes / BLOCK_BYTES).enumerate() {
+        for half in 0..ROWS / 16 {
+            for r in 0..16 {
+                let block: &[u8; BLOCK_BYTES] = part(w, (16 * half + r).min(last) * row_bytes + u * BLOCK_BYTES);
+                multiplied(block, &mut unpacking.w[r]);
+                for (j, pair) in block[..16].as_chunks::<2>().0.iter().enumerate() {
+                    unpacking.mins[r][j] = i32::from(pair[0] >> 4) | i32::from(pair[1] >> 4) << 16;
+                }
+                unpacking.d[r] = u16::from_le_bytes(*part(block, 80));
+                unpacking.dmin[r] = u16::from_le_bytes(*part(block, 82));
+            }
+            unpacking.put::<false, true>(_mm512_setzero_si512(), tile, i, half);
+        }
+    }
+}
+
+/// Scale times quant of every element.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq")]
+fn multiplied(block: &[u8; BLOCK_BYTES], out: &mut [u8; SUPER]) {
+    let packed = load::<u8, 64>(part(block, 16));
+    let scales = _mm512_and_si512(scales_and_mins(block), _mm512_set1_epi8(15));
+    let quarters = [packed, _mm512_srli_epi16(packed, 2), _mm512_srli_epi16(packed, 4), _mm512_srli_epi16(packed, 6)];
+    let (low, high) = out.split_at_mut(SUPER / 2);
+    for (i, quants) in quarters.into_iter().enumerate() {
+        // `places` has the scale in every even byte.
+        let scale = _mm512_shuffle_epi8(scales, places(i));
+        let scale = _mm512_or_si512(scale, _mm512_slli_epi16(scale, 8));
+        let once = _mm512_test_epi8_mask(quants, _mm512_set1_epi8(1));
+        let twice = _mm512_test_epi8_mask(quants, _mm512_set1_epi8(2));
+        let w = _mm512_maskz_mov_epi8(once, scale);
+        let w = _mm512_mask_add_epi8(w, twice, w, _mm512_add_epi8(scale, scale));
+        store_half(_mm512_castsi512_si256(w), &mut low.as_chunks_mut().0[i]);
+        store_half(_mm512_extracti64x4_epi64(w, 1), &mut high.as_chunks_mut().0[i]);
+    }
 }

@@ -4,7 +4,10 @@ use std::arch::x86_64::*;
 
 use ds4_gguf::blocks::q8_0::{BLOCK_BYTES, BLOCK_LEN};
 
-use super::{Activation, add_in_lanes, fold4, lanes_of, load, load_f32, load_two, part, prefetch};
+use super::{
+    Activation, Line, ROWS, Tile, add_in_lanes, fold4, lane_order, lanes_of, load, load_f32, load_two, part, prefetch,
+    store, transpose, widen_16,
+};
 use crate::kernels::scalar;
 
 /// Blocks at a time.
@@ -69,4 +72,26 @@ fn scales(w: &[u8; GROUP_BYTES]) -> __m512 {
         d = _mm512_mask_permutexvar_epi16(d, 3 << (2 * i), places, two);
     }
     _mm512_cvtph_ps(_mm512_castsi512_si256(d))
+}
+
+/// Fills a tile with rows of `row_bytes` bytes; 128 is added to the quants.
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,f16c")]
+pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
+    let high_bit = _mm512_set1_epi8(-128);
+    let last = w.len() / row_bytes - 1;
+    for (i, u) in lane_order(row_bytes / BLOCK_BYTES).enumerate() {
+        for half in 0..ROWS / 16 {
+            let block =
+                |r: usize| -> &[u8; BLOCK_BYTES] { part(w, (16 * half + r).min(last) * row_bytes + u * BLOCK_BYTES) };
+            for (k, column) in transpose(|r| part(block(r), 2)).into_iter().enumerate() {
+                let Line(line) = &mut tile.w[2 * (8 * i + k) + half];
+                store(_mm512_xor_si512(column, high_bit), line);
+            }
+            let mut d = [0; 16];
+            for r in 0..16 {
+                d[r] = u16::from_le_bytes(*part(block(r), 0));
+            }
+            tile.d[2 * i + half] = widen_16(&d);
+        }
+    }
 }
