@@ -152,9 +152,7 @@ impl VisibleRows<'_> {
         let memory = &mut memory[..sinks.len() * n];
         for first in (0..n).step_by(BLOCK) {
             let rows = self.load(first, n, tile);
-            for (q, s) in q.chunks(d).zip(memory.chunks_mut(n)) {
-                scores(q, &tile[..rows * d], scale, &mut s[first..first + rows]);
-            }
+            scores(q, &tile[..rows * d], d, scale, &mut memory[first..], n);
         }
         for ((s, sink), norm) in memory.chunks_mut(n).zip(sinks).zip(norms.iter_mut()) {
             *norm = softmax(s, *sink);
@@ -162,9 +160,7 @@ impl VisibleRows<'_> {
         out.fill(0.0);
         for first in (0..n).step_by(BLOCK) {
             let rows = self.load(first, n, tile);
-            for (out, s) in out.chunks_mut(d).zip(memory.chunks(n)) {
-                accumulate(&s[first..first + rows], &tile[..rows * d], out);
-            }
+            accumulate(&memory[first..], n, &tile[..rows * d], d, out);
         }
         for (out, norm) in out.chunks_mut(d).zip(norms) {
             out.iter_mut().for_each(|x| *x *= *norm);
