@@ -90,16 +90,16 @@ enum SynthRecipe {
 }
 
 const CONVERT_HELP: &str = "\
-The folder is a download of a V4 model: config.json, tokenizer.json, the *.safetensors, and with several of them
-model.safetensors.index.json. Tensors may be F32, F16, BF16, F8_E4M3 with F8_E8M0 scales per 128x128, or FP4 (I8) with
+The folder is a download of a V4 model: config.json, tokenizer.json, the *.safetensors, and with several of them \
+model.safetensors.index.json. Tensors may be F32, F16, BF16, F8_E4M3 with F8_E8M0 scales per 128x128, or FP4 (I8) with \
 F8_E8M0 scales per row and 32 columns. FP8 and FP4 are decoded exactly and stored in the formats chosen here.
 
-Everything is checked first: a missing or cut-off shard, a tensor of another shape or type, the space on the disk. Then
-FILE.part grows. Whatever ends the program, the same command continues from there; when the shards or the options have
-changed since, it says so, and --overwrite begins anew. Each thread needs about 4 MiB.
+Everything is checked first: a missing or cut-off shard, a tensor of another shape or type, the space on the disk. \
+Then FILE.part grows. Whatever ends the program, the same command continues from there; when the shards or the options \
+have changed since, it says so, and --overwrite begins anew. Each thread needs about 4 MiB.
 
-Formats (the default, q8_0, keeps embedding, compressor, indexer and small tensors in f16; norms, biases and sinks are
-f32 in any case). Formats of 2 to 6 bits (q4_k, q2_k, iq2_xxs) cannot be written yet.
+The default, q8_0, keeps embedding, compressor, indexer and small tensors in f16; norms, biases and sinks are f32 in \
+any case. Formats of 2 to 6 bits (q4_k, q2_k, iq2_xxs) cannot be written yet.
 
 Examples:
   ds4 lab convert DeepSeek-V4-Flash --out flash-q8.gguf
