@@ -247,7 +247,7 @@ fn contents_come_in_several_forms() {
     let server = Server::start(&["--trace", "trace.txt"]);
     let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}});
     server.chat(json!({"think": false, "max_tokens": 1, "messages": [
-        {"role": "user", "content": [{"type": "text", "text": "first"}, {"type": "text", "text": "second"}, image]},
+        {"role": "user", "content": [{"type": "text", "text": "first"}, {"type": "text", "text": "second"}, image, {"type": "file"}]},
         {"role": "assistant", "content": null},
         {"role": "developer", "content": "Be kind."},
         {"role": "user", "content": ["third"]},
@@ -255,7 +255,7 @@ fn contents_come_in_several_forms() {
     ]}));
     let trace = std::fs::read_to_string(server.home.file("trace.txt")).unwrap();
     let prompt = "<｜begin▁of▁sentence｜>Be kind.\n\nBe brief.<｜User｜>first\nsecond\n\
-                  [image omitted: this model reads text only]<｜Assistant｜></think><｜end▁of▁sentence｜><｜User｜>third\
+                  [image omitted: this model reads text only]\n[file omitted: this model reads text only]<｜Assistant｜></think><｜end▁of▁sentence｜><｜User｜>third\
                   <｜Assistant｜></think>\n";
     assert!(trace.contains(prompt), "{trace}");
 }

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
+
 use common::server::{Server, ask};
 use common::{Home, said};
 use serde_json::{Value, json};
@@ -172,6 +174,21 @@ fn the_usual_name_is_the_same_program() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ds4-server"));
     let help = said(command.arg("--help").env("HOME", home.path()).output().unwrap());
     assert_eq!(help.answer(), home.ds4(&["serve", "--help"]).answer());
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_end_the_service() {
+    let home = Home::new();
+    let mut command = home.command(&["serve", "--port", "0"]);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.contains("listening")).unwrap();
+    drop(lines); // the pipe is closed now
+    let port = line.rsplit(':').next().unwrap().parse().unwrap();
+    let server = Server::of(child, port, home);
+    for _ in 0..2 {
+        assert_eq!(server.chat(ask("What is 7 + 8?"))["choices"][0]["message"]["content"], "15");
+    }
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn a_conversation_of_blocks_becomes_the_official_text() {
         "schema to reply:\n{\"type\": \"string\"}<｜User｜>first<｜Assistant｜></think>I look.\n\n<｜DSML｜tool_calls>\n",
         "<｜DSML｜parameter name=\"b\" string=\"false\">1</｜DSML｜parameter>\n\
          <｜DSML｜parameter name=\"a\" string=\"true\">x</｜DSML｜parameter>\n",
-        "<｜User｜><tool_result>one\n[image omitted: this model reads text only]\n[tool_reference omitted]</tool_result>\
+        "<｜User｜><tool_result>one\n[image omitted: this model reads text only]\n[tool_reference omitted: this model reads text only]</tool_result>\
          \n\n<tool_result>two</tool_result>\n\nand?<｜Assistant｜></think>\n",
     ] {
         assert!(trace.contains(part), "{part}\n---\n{trace}");

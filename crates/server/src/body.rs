@@ -139,6 +139,7 @@ fn surrogate(text: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::Value;
 
     fn error(body: &str) -> String {
@@ -175,6 +176,25 @@ mod tests {
         assert_eq!(error(&nested(MAX_DEPTH)), "invalid JSON request: nested more than 256 levels deep");
         assert!(parse::<Nothing>(format!("{{\"a\":\"\\\"{}\"}}", "[".repeat(1000)).as_bytes()).is_ok());
         assert!(error(&"{".repeat(1_000_000)).contains("levels deep"));
+    }
+
+    proptest! {
+        #[test]
+        fn escapes_are_read_as_utf16(pieces in prop::collection::vec(
+            prop::sample::select(vec!["\\ud83d", "\\uDE42", "\\u0041", "\\\\", "\\n", "a", "é", "🙂"]), 0..12)
+        ) {
+            let units = pieces.iter().flat_map(|piece| match *piece {
+                "\\ud83d" => vec![0xD83D],
+                "\\uDE42" => vec![0xDE42],
+                "\\u0041" => vec![0x41],
+                "\\\\" => vec![0x5C],
+                "\\n" => vec![0x0A],
+                text => text.encode_utf16().collect(),
+            });
+            let expected = String::from_utf16_lossy(&units.collect::<Vec<u16>>());
+            let json = format!("{{\"a\": \"{}\"}}", pieces.concat());
+            prop_assert_eq!(&parse::<Value>(json.as_bytes()).unwrap()["a"], &Value::String(expected));
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod anthropic;
 mod body;
 mod error;
 mod listen;
+mod log;
 mod models;
 pub mod openai;
 mod progress;

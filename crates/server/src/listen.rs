@@ -17,6 +17,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
+use crate::log::log;
 use crate::routes::{MAX_HEADERS, router};
 use crate::server::Server;
 use crate::stall::Impatient;
@@ -57,13 +58,9 @@ pub fn run(engine: &Engine, model: &Arc<Model>, config: &Config) -> io::Result<(
         let result = runtime.block_on(async {
             let mut signals = Signals::new()?;
             let listener = bind(config).await?;
-            eprintln!("ds4: listening at http://{}", listener.local_addr()?);
+            log(format_args!("listening at http://{}", listener.local_addr()?));
             let worker = Arc::clone(&server);
-            scope.spawn(move || {
-                if let Err(error) = worker::work(engine, &worker) {
-                    worker.fail(error.to_string());
-                }
-            });
+            scope.spawn(move || worker::work(engine, &worker));
             serve(listener, &server, &mut signals).await;
             Ok(())
         });
@@ -108,7 +105,7 @@ async fn serve(listener: TcpListener, server: &Arc<Server>, signals: &mut Signal
         }
     }
     drop(listener);
-    eprintln!("ds4: shutting down after the running request; a second signal ends it at once");
+    log("shutting down after the running request; a second signal ends it at once");
     server.queue.close();
     let _ = closing.send(true); // nobody may be connected
     tokio::select! {

@@ -8,6 +8,7 @@ use ds4_dialog::{Prompt, options};
 use ds4_engine::Model;
 use serde_json::{Value, json};
 
+use crate::log::log;
 use crate::models::Identity;
 use crate::queue::{Queue, Task, Ticket};
 use crate::trace::Trace;
@@ -90,7 +91,7 @@ impl Server {
 
     /// Remembers that the engine cannot run any more, which health reports from then on.
     pub(crate) fn fail(&self, why: String) {
-        eprintln!("ds4: {why}");
+        log(&why);
         let _ = self.failure.set(why); // the first reason counts
     }
 

@@ -5,8 +5,11 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 
-/// Stands where a picture was: the model reads text only, and should know that something is missing.
-pub(crate) const IMAGE: &str = "[image omitted: this model reads text only]";
+/// Stands where a picture or a file was, so that the model knows that something is missing.
+pub(crate) fn omitted(kind: Option<&str>) -> String {
+    let kind = kind.map(|k| k.trim_end_matches("_url")).unwrap_or("part");
+    format!("[{kind} omitted: this model reads text only]")
+}
 
 /// A text, or a list.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! The thread that takes requests from the queue and runs them on the engine, one at a time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use ds4_chat::Event as Piece;
@@ -7,28 +8,41 @@ use ds4_dialog::Answer;
 use ds4_engine::{Engine, Event, Finish as EngineFinish, Observe, Request, Sequence};
 
 use crate::Error;
+use crate::log::log;
 use crate::progress::{Counts, End, Finish, Progress};
 use crate::queue::{Job, Task};
 use crate::server::Server;
 
-/// Works until the queue is closed.
-pub(crate) fn work(engine: &Engine, server: &Server) -> Result<(), ds4_engine::Error> {
+/// Works until the queue is closed. Should that become impossible, health says so, and every request hears it.
+pub(crate) fn work(engine: &Engine, server: &Server) {
+    match catch_unwind(AssertUnwindSafe(|| run_all(engine, server))) {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => server.fail(error.to_string()),
+        Err(_) => server.fail("internal error; stderr says where".into()),
+    }
+    while let Some(job) = server.queue.next() {
+        let why = server.failure().unwrap_or_default().into();
+        let _ = job.news.send(Progress::Failed(Error::Failed(why))); // it may have left
+        server.queue.done();
+    }
+}
+
+fn run_all(engine: &Engine, server: &Server) -> Result<(), ds4_engine::Error> {
     let mut sequence = engine.sequence()?;
     while let Some(job) = server.queue.next() {
         let news = job.news.clone();
         let result = run(&mut sequence, server, job);
         server.queue.done();
-        if result.is_err()
-            && let Err(error) = sequence.reset()
-        {
-            server.fail(error.to_string());
-        }
+        let broken = result.is_err().then(|| sequence.reset().err()).flatten();
         // A client that has left hears nothing.
         let _ = match result {
             Ok(Some(end)) => news.send(Progress::Ended(end)),
             Ok(None) => Ok(()),
             Err(error) => news.send(Progress::Failed(error)),
         };
+        if let Some(error) = broken {
+            return Err(error);
+        }
     }
     Ok(())
 }
@@ -71,7 +85,7 @@ fn run(sequence: &mut Sequence<'_>, server: &Server, job: Job) -> Result<Option<
                 }
             }
             Event::Finished(EngineFinish::Cancelled, _) => {
-                eprintln!("ds4: {id}: the client left after {} tokens", counts.generated);
+                log(format_args!("{id}: the client left after {} tokens", counts.generated));
                 return Ok(None);
             }
             Event::Finished(EngineFinish::Stop, _) => why = Some(Finish::Stop),
@@ -82,7 +96,7 @@ fn run(sequence: &mut Sequence<'_>, server: &Server, job: Job) -> Result<Option<
     }
     told.pieces(answer.finish());
     let end = End { why: why.ok_or_else(|| Error::Failed("the engine stopped without an answer".into()))?, counts };
-    log(&id, &end, start);
+    log_end(&id, &end, start);
     server.trace.ended(&id, &end, &told.reasoning, &told.text);
     Ok(Some(end))
 }
@@ -116,7 +130,7 @@ impl Told {
 }
 
 /// One line on stderr for each answer.
-fn log(id: &str, end: &End, start: Instant) {
+fn log_end(id: &str, end: &End, start: Instant) {
     let End { why, counts } = end;
     let why = match why {
         Finish::Stop => "stop",
@@ -125,5 +139,41 @@ fn log(id: &str, end: &End, start: Instant) {
     };
     let Counts { prompt, cached, generated, .. } = counts;
     let seconds = start.elapsed().as_secs_f64();
-    eprintln!("ds4: {id}: prompt {prompt} tokens ({cached} cached), answer {generated} tokens, {why}, {seconds:.1} s");
+    let prompt = format_args!("prompt {prompt} tokens ({cached} cached)");
+    log(format_args!("{id}: {prompt}, answer {generated} tokens, {why}, {seconds:.1} s"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use crate::queue::tests::task;
+    use crate::trace::Trace;
+    use ds4_engine::{Model, Options};
+    use ds4_model::Numerics;
+    use std::sync::Arc;
+
+    #[test]
+    fn an_engine_that_cannot_run_turns_health_red_and_tells_every_request() {
+        let model = Arc::new(Model::open(&ds4_testkit::root().join("mini/v4-micro.gguf")).unwrap());
+        let (numerics, context) = (Numerics::DEFAULT, 64);
+        let options = Options { numerics, context, threads: 1, step: 8, oversubscribe: false };
+        let engine = Engine::start(Arc::clone(&model), options).unwrap();
+        let config = Config { host: String::new(), port: 0, cors: false, max_tokens: 1, queue: 9, trace: None };
+        let server = Server::new(model, context, &config, Trace::new(None).unwrap());
+        let (well, health) = server.health();
+        assert!(well && health["status"] == "ok");
+
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _somebody_elses = engine.sequence().unwrap();
+        let mut ticket = server.queue.enter(task("a")).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| work(&engine, &server));
+            let Progress::Failed(error) = runtime.block_on(ticket.news()) else { panic!("an answer") };
+            assert!(error.to_string().contains("another sequence is in use"), "{error}");
+            let (well, health) = server.health();
+            assert!(!well && health["status"] == "failed" && health["error"] == error.to_string().as_str());
+            server.queue.close();
+        });
+    }
 }

@@ -41,6 +41,11 @@ impl Server {
         Self { child, port, home, log }
     }
 
+    /// One that runs already.
+    pub(crate) fn of(child: Child, port: u16, home: Home) -> Self {
+        Self { child, port, home, log: Arc::default() }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::parse;
 use crate::request::{Draw, Thinking, conversation, stops};
-use crate::text::{IMAGE, TextOr, count};
+use crate::text::{TextOr, count, omitted};
 use crate::{Error, Request};
 
 /// How system texts begin that are a client's own bookkeeping, different in each conversation.
@@ -182,7 +182,7 @@ impl Turn {
         };
         match self.role {
             Author::Assistant => messages.push(assistant(blocks)),
-            _ => messages.extend(blocks.into_iter().filter_map(Block::into_message)),
+            _ => messages.extend(blocks.into_iter().map(Block::into_message)),
         }
     }
 }
@@ -210,16 +210,13 @@ impl Block {
         Self { kind, text: Some(text), thinking, id, name, input, tool_use_id, content }
     }
 
-    /// A block of the user's: text, a tool's result, or a picture's place.
-    fn into_message(self) -> Option<Message> {
-        match self.kind.as_deref() {
-            Some("tool_result") => {
-                let text = self.content.map(inner_text).unwrap_or_default();
-                Some(Message::tool_result(self.tool_use_id.unwrap_or_default(), text))
-            }
-            Some("image") => Some(Message::new(Role::User, IMAGE)),
-            _ => self.text.map(|text| Message::new(Role::User, text)),
+    /// A block of the user's: text, a tool's result, or the place of something else.
+    fn into_message(self) -> Message {
+        if self.kind.as_deref() == Some("tool_result") {
+            let text = self.content.map(inner_text).unwrap_or_default();
+            return Message::tool_result(self.tool_use_id.unwrap_or_default(), text);
         }
+        Message::new(Role::User, self.text.unwrap_or_else(|| omitted(self.kind.as_deref())))
     }
 }
 
@@ -229,10 +226,6 @@ fn inner_text(content: TextOr<Inner>) -> String {
         TextOr::Text(text) => return text,
         TextOr::List(blocks) => blocks,
     };
-    let texts = blocks.into_iter().map(|block| match (block.text, block.kind.as_deref()) {
-        (Some(text), _) => text,
-        (None, Some("image")) => IMAGE.into(),
-        (None, kind) => format!("[{} omitted]", kind.unwrap_or("a block without a type")),
-    });
+    let texts = blocks.into_iter().map(|block| block.text.unwrap_or_else(|| omitted(block.kind.as_deref())));
     texts.collect::<Vec<_>>().join("\n")
 }

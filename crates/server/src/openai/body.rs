@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::body::parse;
 use crate::request::{Draw, Thinking, conversation, stops};
-use crate::text::{IMAGE, TextOr, count, raw_text};
+use crate::text::{TextOr, count, omitted, raw_text};
 use crate::{Error, Request};
 
 /// System text of a completion, which has none of its own.
@@ -226,8 +226,7 @@ impl Part {
     fn into_text(self) -> String {
         match self {
             Self::Plain(text) | Self::Typed { text: Some(text), .. } => text,
-            Self::Typed { kind: Some(kind), .. } if kind.contains("image") => IMAGE.into(),
-            Self::Typed { .. } => String::new(),
+            Self::Typed { kind, text: None } => omitted(kind.as_deref()),
         }
     }
 }
