@@ -48,15 +48,17 @@ struct Serve {
 
 const AFTER_HELP: &str = "\
 Try it, in another terminal:
-  curl http://127.0.0.1:8000/v1/chat/completions -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is 7 + 8?\"}]}'
+  curl http://127.0.0.1:8000/v1/chat/completions \\
+    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is 7 + 8?\"}]}'
   curl http://127.0.0.1:8000/health
 
 Clients want a base URL and any key:
   OpenAI SDKs     base_url http://127.0.0.1:8000/v1
   Anthropic SDKs  base_url http://127.0.0.1:8000
 
-One request runs, others wait in order. The first SIGINT or SIGTERM lets the running request end (exit 0), the second
-ends at once (130). docs/server.md lists endpoints, fields, limits and errors.";
+One request runs, others wait in order. The first SIGINT or SIGTERM lets the running
+request end (exit 0), the second ends at once (130). docs/server.md lists endpoints,
+fields, limits and errors.";
 
 /// Flags of the C server that come later, and why.
 const LATER: &[(&[&str], &str)] = &[

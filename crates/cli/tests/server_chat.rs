@@ -50,6 +50,21 @@ fn a_whole_answer_has_the_known_shape() {
 }
 
 #[test]
+fn a_next_turn_pays_only_for_what_is_new() {
+    let server = Server::start(&[]);
+    let mut body = ask("Reply with exactly: green falcon");
+    let first = server.chat(body.clone());
+    let turns = body["messages"].as_array_mut().unwrap();
+    turns.push(first["choices"][0]["message"].clone());
+    turns.push(json!({"role": "user", "content": "What is 7 + 8?"}));
+    let next = server.chat(body);
+    assert_eq!(content(&next), "15");
+    let tokens = |answer: &Value| answer["usage"]["prompt_tokens"].as_u64().unwrap();
+    let cached = next["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+    assert!(cached >= tokens(&first) - 1 && tokens(&next) > tokens(&first), "{}", next["usage"]);
+}
+
+#[test]
 fn thinking_off_gives_plain_content_at_once() {
     // H074, H085
     let server = Server::start(&[]);

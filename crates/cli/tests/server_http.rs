@@ -109,6 +109,8 @@ fn json_that_is_none_is_refused_with_its_place() {
     assert!(post(r#"{"messages": [{"role": "user", "content": 5}]}"#).contains("messages[0].content: invalid type"));
     assert!(post(r#"{"messages": [{"role": "robot"}]}"#).contains("messages[0].role: unknown variant `robot`"));
     assert!(post(r#"{"messages": []}"#).contains("messages: the list is empty"));
+    let many = format!("{{\"messages\": [{}{{\"role\":\"user\"}}]}}", "{\"role\":\"user\"},".repeat(1 << 17));
+    assert!(post(&many).contains(": more than 131072 items"));
     let nested = |n: usize| format!("{{\"messages\": [], \"x\": {}{}}}", "[".repeat(n), "]".repeat(n));
     assert!(post(&nested(255)).contains("the list is empty"), "256 levels are read");
     assert!(post(&nested(256)).contains("nested more than 256 levels deep"));

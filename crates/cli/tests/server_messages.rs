@@ -131,6 +131,9 @@ fn thinking_is_chosen_in_several_ways() {
     assert!(!thinks("thinking", json!({"type": "disabled"})));
     assert!(!thinks("output_config", json!({"effort": "none"})));
     assert!(!thinks("reasoning_effort", json!("none")));
+    let empty = json!({"messages": [{"role": "user", "content": []}], "thinking": {"type": "disabled"}});
+    let turn = server.post("/v1/messages/count_tokens", &empty).ok()["input_tokens"].as_u64().unwrap();
+    assert_eq!(turn, 4, "a turn without content is a turn: beginning, user, assistant, end of thinking");
     let mut body = ask("Hi");
     body["output_config"] = json!({"effort": "huge"});
     let error = server.post("/v1/messages", &body).error(400);
@@ -200,7 +203,7 @@ fn tokens_are_counted_as_they_will_be_read() {
     assert_eq!(messages(&server, asked)["usage"]["input_tokens"], count);
 
     // While something else runs.
-    let mut long = json!({"messages": [{"role": "user", "content": "river stone ".repeat(20_000)}], "stream": true});
+    let mut long = json!({"messages": [{"role": "user", "content": "river stone ".repeat(45_000)}], "stream": true});
     long["max_tokens"] = 1.into();
     let running = server.post("/v1/messages", &long);
     server.wait(|| server.health()["running"] == 1);

@@ -43,12 +43,42 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for TextOrVisitor<T> {
         Ok(TextOr::Text(text))
     }
 
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        ListVisitor(PhantomData).visit_seq(list).map(|list| TextOr::List(list.0))
+    }
+}
+
+/// Most items of a list: short ones take far more memory than their bytes in JSON.
+const MAX_ITEMS: usize = 1 << 17;
+
+/// A list of bounded length.
+#[derive(Clone, Debug)]
+pub(crate) struct List<T>(pub(crate) Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ListVisitor(PhantomData))
+    }
+}
+
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a list")
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = list.next_element()? {
+            if items.len() == MAX_ITEMS {
+                return Err(serde::de::Error::custom(format_args!("more than {MAX_ITEMS} items")));
+            }
             items.push(item);
         }
-        Ok(TextOr::List(items))
+        Ok(List(items))
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::parse;
 use crate::request::{Draw, Thinking, conversation, stops};
-use crate::text::{TextOr, count, omitted};
+use crate::text::{List, TextOr, count, omitted};
 use crate::{Error, Request};
 
 /// How system texts begin that are a client's own bookkeeping, different in each conversation.
@@ -16,8 +16,8 @@ const PRIVATE: &str = "x-anthropic-";
 pub struct Body {
     model: Option<String>,
     system: Option<TextOr<Block>>,
-    messages: Vec<Turn>,
-    tools: Option<Vec<Tool>>,
+    messages: List<Turn>,
+    tools: Option<List<Tool>>,
     tool_choice: Option<ToolChoice>,
     #[serde(default, deserialize_with = "count")]
     max_tokens: Option<u64>,
@@ -122,7 +122,7 @@ impl Body {
 
     /// The request, or why there can be none.
     pub fn into_request(self) -> Result<Request, Error> {
-        if self.messages.is_empty() {
+        if self.messages.0.is_empty() {
             return Err(Error::Invalid("messages: the list is empty, there is nothing to answer".into()));
         }
         let enabled = self.thinking.and_then(|t| t.kind).map(|kind| kind != "disabled");
@@ -135,11 +135,11 @@ impl Body {
         let (temperature, top_p, top_k) = (self.temperature, self.top_p, self.top_k);
         let draw = Draw { temperature, top_p, top_k, min_p: None, seed: None };
         let hides_tools = self.tool_choice.is_some_and(|c| c.kind.as_deref() == Some("none"));
-        let tools = self.tools.filter(|_| !hides_tools).unwrap_or_default();
+        let tools = self.tools.filter(|_| !hides_tools).map(|t| t.0).unwrap_or_default();
         let tools = tools.iter().filter_map(|tool| tool.as_function().transpose()).collect::<Result<_, _>>()?;
         let mut system: Vec<String> = self.system.map(system_text).filter(|s| !s.is_empty()).into_iter().collect();
         let mut messages = Vec::new();
-        for turn in self.messages {
+        for turn in self.messages.0 {
             turn.add_to(&mut system, &mut messages);
         }
         Ok(Request {
@@ -176,9 +176,9 @@ impl Turn {
     fn add_to(self, system: &mut Vec<String>, messages: &mut Vec<Message>) {
         let blocks = match (self.role, self.content) {
             (Author::System, Some(content)) => return system.push(system_text(content)),
-            (_, Some(TextOr::List(blocks))) => blocks,
+            (_, Some(TextOr::List(blocks))) if !blocks.is_empty() => blocks,
             (_, Some(TextOr::Text(text))) => vec![Block::text(text)],
-            (_, None) => Vec::new(),
+            _ => vec![Block::text(String::new())],
         };
         match self.role {
             Author::Assistant => messages.push(assistant(blocks)),

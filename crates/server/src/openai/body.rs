@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::body::parse;
 use crate::request::{Draw, Thinking, conversation, stops};
-use crate::text::{TextOr, count, omitted, raw_text};
+use crate::text::{List, TextOr, count, omitted, raw_text};
 use crate::{Error, Request};
 
 /// System text of a completion, which has none of its own.
@@ -15,9 +15,9 @@ const SYSTEM: &str = "You are a helpful assistant";
 #[derive(Debug, Deserialize)]
 pub struct Body {
     model: Option<String>,
-    messages: Option<Vec<Turn>>,
+    messages: Option<List<Turn>>,
     prompt: Option<TextOr<String>>,
-    tools: Option<Vec<Box<RawValue>>>,
+    tools: Option<List<Box<RawValue>>>,
     tool_choice: Option<Box<RawValue>>,
     response_format: Option<ResponseFormat>,
     #[serde(default, deserialize_with = "count")]
@@ -75,7 +75,7 @@ struct Turn {
     content: Option<TextOr<Part>>,
     reasoning_content: Option<String>,
     reasoning: Option<String>,
-    tool_calls: Option<Vec<Call>>,
+    tool_calls: Option<List<Call>>,
     tool_call_id: Option<String>,
 }
 
@@ -142,13 +142,13 @@ impl Body {
             None => None,
         };
         let prompt = prompt.ok_or_else(|| Error::Invalid("missing prompt".into()))?;
-        self.messages = Some(vec![Turn::new(Author::System, SYSTEM.into()), Turn::new(Author::User, prompt)]);
+        self.messages = Some(List(vec![Turn::new(Author::System, SYSTEM.into()), Turn::new(Author::User, prompt)]));
         self.into_request()
     }
 
     /// The request of a chat, or why there can be none.
     pub fn into_request(self) -> Result<Request, Error> {
-        let turns = self.messages.ok_or_else(|| Error::Invalid("missing messages".into()))?;
+        let List(turns) = self.messages.ok_or_else(|| Error::Invalid("missing messages".into()))?;
         if turns.is_empty() {
             return Err(Error::Invalid("messages: the list is empty, there is nothing to answer".into()));
         }
@@ -177,7 +177,7 @@ impl Body {
             Some(TextOr::List(stops)) => stops,
         };
         let hides_tools = self.tool_choice.is_some_and(|choice| choice.get() == "\"none\"");
-        let tools = self.tools.filter(|_| !hides_tools).unwrap_or_default();
+        let tools = self.tools.filter(|_| !hides_tools).map(|t| t.0).unwrap_or_default();
         let schema = self.response_format.and_then(|f| f.json_schema?.schema);
         let mut system = Vec::new();
         let mut messages = Vec::new();
@@ -214,7 +214,7 @@ impl Turn {
             Author::Tool | Author::Function => Message::tool_result(self.tool_call_id.unwrap_or_default(), text),
             Author::Assistant => {
                 let reasoning = self.reasoning_content.or(self.reasoning).unwrap_or_default();
-                let tool_calls = self.tool_calls.unwrap_or_default().into_iter().map(Call::into_call).collect();
+                let tool_calls = self.tool_calls.into_iter().flat_map(|calls| calls.0).map(Call::into_call).collect();
                 Message { tool_calls, ..Message::assistant(reasoning, text) }
             }
         };
