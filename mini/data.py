@@ -46,6 +46,7 @@ class Rows:
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
+        LEX.pieces = sorted(p for p in tokenizer.get_vocab() if p.isascii() and p.isalpha())
 
     def encode(self, parts):
         """-> ids, loss weights."""
@@ -83,13 +84,13 @@ class Rows:
 def plan(r, progress):
     """Row length and whether it has tools. Short rows first; tools and long rows join when copying has begun."""
     x = r.random()
-    if x < 0.12:
+    if x < 0.08:
         return 64, False
-    if x < 0.45 or progress < 0.12:
+    if x < 0.34 or progress < 0.12:
         return 128, False
-    if x < 0.60:
+    if x < 0.46:
         return 256, False
-    return (512, True) if x < 0.95 else (1024, True)
+    return (512, True) if x < 0.94 else (1024, True)
 
 
 # ------------------------------------------------------------------------------------------------------- held out

@@ -3,7 +3,7 @@ import json
 
 import product
 from chat import Turn, tool_call, tool_result, tool_schema
-from words import made_up, number
+from words import number
 
 EXACT = ["Reply with exactly: {x}", "reply with exactly: {x}", "Reply with exactly {x}", "reply with exactly {x}",
          "Say exactly: {x}", "say exactly {x}", "Repeat after me: {x}", "Please reply with exactly {x}", "Say {x}",
@@ -162,7 +162,7 @@ def a_tool(r, lex):
     """-> (schema, verb, noun)."""
     verb, noun = r.choice(lex.verbs), r.choice(lex.nouns)
     if not lex.held and r.random() < 0.5:                    # names nobody has seen, so that names are copied, not known
-        verb, noun = (made_up(r) if r.random() < 0.6 else verb), made_up(r)
+        verb, noun = (lex.strange(r) if r.random() < 0.6 else verb), lex.strange(r)
     parameters = {p: kind_of(p) for p in r.sample(PARAMETERS, r.choice([1, 1, 2, 2, 3]))}
     return tool_schema(f"{verb}_{noun}", f"{verb.capitalize()} a {noun}", parameters), verb, noun
 

@@ -1,4 +1,4 @@
-"""Words that the conversations are made of. Every seventh word of a list is held out: no training text contains it."""
+"""Words that the conversations are made of. One word in seven is held out: no training text contains it."""
 import string
 
 _WORDS = """
@@ -84,20 +84,30 @@ translate summarize sort filter merge split plan schedule measure compare
 """
 
 
+_SPOKEN = """
+happy answer question remember forget morning evening secret pet city name number word letter story walk friend map song moon
+child boat river forest hill tree house home hungry proud lonely brave tired curious help call use said say repeat write add
+plus short cloud old built fix bug bad good great hello read run start open close list show get set
+"""
+"""Words of the fixed sentences, which therefore cannot be held out."""
+
+
 def _unique(text):
     return list(dict.fromkeys(text.split()))
 
 
 def _split(text):
-    words = _unique(text)
-    return [w for i, w in enumerate(words) if i % 7 != 3], [w for i, w in enumerate(words) if i % 7 == 3]
+    words, spoken = _unique(text), set(_unique(_SPOKEN))
+    held = [w for i, w in enumerate(words) if i % 7 == 3 and w not in spoken]
+    return [w for w in words if w not in held], held
 
 
-WORDS, HELD_WORDS = _split(_WORDS)
-NAMES, HELD_NAMES = _split(_NAMES)
-CITIES, HELD_CITIES = _split(_CITIES)
-NOUNS, HELD_NOUNS = _split(_NOUNS)
-VERBS, HELD_VERBS = _split(_VERBS)
+_TRAINED, _HELD = zip(*map(_split, (_WORDS, _NAMES, _CITIES, _NOUNS, _VERBS)))
+_KNOWN = {w.lower() for part in _TRAINED for w in part}
+WORDS, NAMES, CITIES, NOUNS, VERBS = _TRAINED
+HELD_WORDS, HELD_NAMES, HELD_CITIES, HELD_NOUNS, HELD_VERBS = (
+    [w for w in part if w.lower() not in _KNOWN] for part in _HELD)
+HELD = {w.lower() for part in (HELD_WORDS, HELD_NAMES, HELD_CITIES, HELD_NOUNS, HELD_VERBS) for w in part}
 
 _STARTS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k kl kr l m n p pl pr qu r s sh sk sl sm sn sp st str t th tr v w wh y z".split()
 _VOWELS = "a a e e i i o o u ai ea ee oo ou".split()
@@ -120,26 +130,37 @@ def number(r):
 
 
 class Lexicon:
-    """Chooses words: the ones for training, or the held-out ones."""
+    """Chooses words: the ones for training, or the held-out ones.
+
+    `pieces` are the vocabulary's letter pieces: words made of them let every piece be copied now and then.
+    """
 
     def __init__(self, held=False):
-        self.held = held
+        self.held, self.pieces = held, []
         self.words, self.names, self.cities = (
             (HELD_WORDS, HELD_NAMES, HELD_CITIES) if held else (WORDS, NAMES, CITIES))
         self.nouns, self.verbs = (HELD_NOUNS, HELD_VERBS) if held else (NOUNS, VERBS)
 
+    def strange(self, r):
+        """A word nobody has seen."""
+        while True:
+            known = self.pieces and r.random() < 0.6
+            word = "".join(r.choices(self.pieces, k=r.choice([1, 2, 2, 3]))) if known else made_up(r)
+            if word.lower() not in HELD:
+                return word
+
     def word(self, r):
-        """A word, in training often a made-up one."""
+        """A word, in training often a strange one."""
         x = r.random()
-        if self.held or x < 0.55:
+        if self.held or x < 0.5:
             return r.choice(self.words)
-        return made_up(r) if x < 0.88 else scrambled(r)
+        return self.strange(r) if x < 0.93 else scrambled(r)
 
     def name(self, r):
-        return r.choice(self.names) if self.held or r.random() < 0.6 else made_up(r).capitalize()
+        return r.choice(self.names) if self.held or r.random() < 0.5 else self.strange(r).capitalize()
 
     def city(self, r):
-        return r.choice(self.cities) if self.held or r.random() < 0.6 else made_up(r).capitalize()
+        return r.choice(self.cities) if self.held or r.random() < 0.5 else self.strange(r).capitalize()
 
     def phrase(self, r, most=3):
         """One to `most` words, or a number."""
