@@ -10,7 +10,7 @@ pub enum Family {
     Baseline,
     /// x86-64 with AVX2, FMA, F16C and BMI2.
     Avx2,
-    /// x86-64 with AVX-512 (VNNI, VBMI, BITALG) and GFNI: Ice Lake, Zen 4 and later.
+    /// x86-64 with AVX-512 (VNNI, VBMI) and GFNI: Ice Lake, Zen 4 and later.
     Avx512,
 }
 
@@ -92,7 +92,7 @@ fn detect() -> Family {
     if !(all!("avx2" "fma" "f16c" "bmi2")) {
         return Family::Baseline;
     }
-    let wide = all!("avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni" "avx512vbmi" "avx512bitalg" "gfni");
+    let wide = all!("avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512vnni" "avx512vbmi" "gfni");
     if wide { Family::Avx512 } else { Family::Avx2 }
 }
 

@@ -8,9 +8,15 @@ pub const PANEL: usize = 6;
 /// The order in which a product takes its four lanes: the first two are added up, the last two, then both.
 pub const LANE_ORDER: [usize; 4] = [0, 2, 1, 3];
 
-/// The blocks of a row lane by lane.
-pub fn lane_order(blocks: usize) -> impl Iterator<Item = usize> {
-    LANE_ORDER.into_iter().flat_map(move |lane| (lane..blocks).step_by(4))
+/// For each block of a row, in order, its place lane by lane.
+pub fn lane_places(blocks: usize) -> impl Iterator<Item = usize> {
+    let mut starts = [0; 4];
+    let mut start = 0;
+    for lane in LANE_ORDER {
+        starts[lane] = start;
+        start += blocks.saturating_sub(lane).div_ceil(4);
+    }
+    (0..blocks).map(move |u| starts[u % 4] + u / 4)
 }
 
 /// One panel. Tokens that are not there are zero.
@@ -51,7 +57,7 @@ pub fn pack<'x>(tokens: impl Iterator<Item = Activation<'x>>, block: usize, pack
         let (offsets, rest) = rest.split_at_mut(cols / 32);
         let (sums, d) = rest.split_at_mut(cols / 32);
         let (fours, pairs) = (x.q.as_chunks::<4>().0, x.sums.as_chunks::<2>().0);
-        for (i, u) in lane_order(cols / block).enumerate() {
+        for (u, i) in lane_places(cols / block).enumerate() {
             let (n, groups) = (block / 4, block / 32);
             for (line, four) in q[i * n..][..n].iter_mut().zip(&fours[u * n..]) {
                 line[t] = bytemuck::cast(*four);

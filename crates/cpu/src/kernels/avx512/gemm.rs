@@ -13,7 +13,7 @@ use crate::kernels::tile::{Line, ROWS, Tile};
 type Sums<const T: usize> = [[__m512; 2]; T];
 
 /// `put(t, y)` gets `w · x` of token t for up to [`ROWS`] rows `w` of `cols` columns; `packed` are the panels of `tokens`.
-#[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx512bitalg,gfni,f16c,fma")]
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,gfni,f16c,fma")]
 pub(crate) fn mat_mat(
     format: Format,
     w: &[u8],

@@ -5,7 +5,8 @@ use std::arch::x86_64::*;
 use ds4_gguf::blocks::iq2_xxs::{BLOCK_BYTES, GRID};
 
 use super::{
-    Activation, HELD, Held, ROWS, SUPER, Tile, Unpacking, fold4, lane_order, lanes_of, load, part, prefetch, store,
+    AHEAD, AHEAD_IN_TILE, Activation, HELD, Held, ROWS, SUPER, Tile, Unpacking, fold4, lane_places, lanes_of, load,
+    part, prefetch, store,
 };
 
 /// The values that two bits stand for.
@@ -34,28 +35,13 @@ static LINES: [[u8; 256]; 2] = {
     lines
 };
 
-/// For each quarter of a block: bytes 0 to 2 of qword l are the low and the high byte of its line l, and the signs.
-static GATHER: [[u8; 64]; 4] = {
-    let mut places = [[0; 64]; 4];
-    let mut i = 0;
-    while i < 32 {
-        let (quarter, line) = (i / 8, i % 8);
-        let group = (8 * (i / 4)) as u8;
-        let place = (i % 4) as u8;
-        places[quarter][8 * line] = group + place;
-        places[quarter][8 * line + 1] = 64 + group + place;
-        places[quarter][8 * line + 2] = group + 4 + place;
-        i += 1;
-    }
-    places
-};
-
 /// Registers that stay the same for all blocks.
 pub(super) struct Tables {
     low: [__m512i; 4],
     high: [__m512i; 4],
-    gather: [__m512i; 4],
     values: __m512i,
+    /// For each 128-bit lane: its eight words as the lowest of a qword each
+    spread: [__m512i; 4],
 }
 
 impl Tables {
@@ -63,53 +49,78 @@ impl Tables {
     #[target_feature(enable = "avx512bw,avx512vl,avx512dq")]
     pub(super) fn new() -> Self {
         let zero = _mm512_setzero_si512();
-        let mut tables = Self { low: [zero; 4], high: [zero; 4], gather: [zero; 4], values: zero };
+        let mut tables = Self { low: [zero; 4], high: [zero; 4], values: zero, spread: [zero; 4] };
         for i in 0..4 {
             tables.low[i] = load::<u8, 64>(part(&LINES[0], 64 * i));
             tables.high[i] = load::<u8, 64>(part(&LINES[1], 64 * i));
-            tables.gather[i] = load(&GATHER[i]);
+            let first = 8 * i as i64;
+            tables.spread[i] = _mm512_add_epi64(_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7), _mm512_set1_epi64(first));
         }
         tables.values = _mm512_set1_epi32(i32::from_le_bytes(VALUES));
         tables
     }
 }
 
-/// A block on its way: eight qwords, one for each 32 elements.
-pub(super) struct Block {
-    /// Lower half of a qword: low bytes of its four lines; upper half: their signs
-    low_and_signs: __m512i,
-    /// High bytes of the lines
-    high: __m512i,
-    /// 2k + 1
+/// Two blocks on their way, so that a register of indices is a full one.
+pub(super) struct Pair {
+    /// The lines as words: in each 128-bit lane the first eight of 16, and the others
+    lines: [__m512i; 2],
+    /// The signs of 64 elements each
+    negative: [u64; 8],
+    /// 2k + 1 of 32 elements each, in both words
     pub(super) scales: __m512i,
 }
 
-impl Block {
+impl Pair {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vbmi,gfni")]
-    pub(super) fn new(block: &[u8; BLOCK_BYTES], t: &Tables) -> Self {
-        let groups = load::<u8, 64>(part(block, 2));
-        let upper = _mm512_movepi8_mask(groups);
-        let low = look_up(groups, upper, &t.low);
-        // The codes of seven bits from bit 32 on, as bytes; then bit 7 becomes the parity of the others.
-        let codes = _mm512_multishift_epi64_epi8(_mm512_set1_epi64(0x352E_2720_0000_0000), groups);
+    pub(super) fn new(a: &[u8; BLOCK_BYTES], b: &[u8; BLOCK_BYTES], t: &Tables) -> Self {
+        let (a, b) = (load::<u8, 64>(part(a, 2)), load::<u8, 64>(part(b, 2)));
+        // Even dwords name four lines each, odd ones hold their signs and the scale.
+        let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        let names = _mm512_permutex2var_epi32(a, even, b);
+        let rest = _mm512_permutex2var_epi32(a, _mm512_or_si512(even, _mm512_set1_epi32(1)), b);
+        let upper = _mm512_movepi8_mask(names);
+        let (low, high) = (look_up(names, upper, &t.low), look_up(names, upper, &t.high));
+        // The codes of seven bits as bytes; then bit 7 becomes the parity of the others.
+        let codes = _mm512_multishift_epi64_epi8(_mm512_set1_epi64(0x352E_2720_150E_0700), rest);
         let signs = _mm512_gf2p8affine_epi64_epi8::<0>(codes, _mm512_set1_epi64(0x0102_0408_1020_407F));
-        let twice_k = _mm512_and_si512(_mm512_srli_epi64(groups, 59), _mm512_set1_epi64(0x1E));
+        let mut negative = [0; 8];
+        store(signs, &mut negative);
+        let twice_k = _mm512_and_si512(_mm512_srli_epi32(rest, 27), _mm512_set1_epi32(0x1E));
+        let scales = _mm512_or_si512(twice_k, _mm512_set1_epi32(1));
         Self {
-            low_and_signs: _mm512_mask_blend_epi32(0xAAAA, low, signs),
-            high: look_up(groups, upper, &t.high),
-            scales: _mm512_or_si512(twice_k, _mm512_set1_epi64(1)),
+            lines: [_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)],
+            negative,
+            scales: _mm512_or_si512(scales, _mm512_slli_epi32(scales, 16)),
         }
     }
 
-    /// Grid values of elements 64·i to 64·i + 63, and which of them are negative.
+    /// Grid values of elements 64·i to 64·i + 63 of both blocks, and which of them are negative.
     #[inline]
-    #[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vbmi,avx512bitalg")]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vbmi")]
     pub(super) fn quarter(&self, i: usize, t: &Tables) -> (__m512i, __mmask64) {
-        let lines = _mm512_permutex2var_epi8(self.low_and_signs, t.gather[i], self.high);
+        let lines = _mm512_permutexvar_epi16(t.spread[i / 2], self.lines[i % 2]);
         let codes = _mm512_multishift_epi64_epi8(_mm512_set1_epi64(0x0E0C_0A08_0604_0200), lines);
-        let negative = _mm512_bitshuffle_epi64_mask(lines, _mm512_set1_epi64(0x1716_1514_1312_1110));
-        (_mm512_permutexvar_epi8(codes, t.values), negative)
+        (_mm512_permutexvar_epi8(codes, t.values), self.negative[i])
+    }
+
+    /// Parts of Σ scale·w·q of the first block or the second.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi")]
+    fn products(&self, block: usize, q: &[i8; SUPER], t: &Tables) -> __m512i {
+        let zero = _mm512_setzero_si512();
+        let mut s = zero;
+        for i in 0..4 {
+            let quarter = 4 * block + i;
+            let (values, negative) = self.quarter(quarter, t);
+            let q = load::<i8, 64>(part(q, 64 * i));
+            let pairs = _mm512_maddubs_epi16(values, _mm512_mask_sub_epi8(q, negative, zero, q));
+            let group = |g: usize| _mm256_set1_epi32(g as i32);
+            let places = _mm512_inserti64x4(_mm512_castsi256_si512(group(2 * quarter)), group(2 * quarter + 1), 1);
+            s = _mm512_dpwssd_epi32(s, pairs, _mm512_permutexvar_epi32(places, self.scales));
+        }
+        s
     }
 }
 
@@ -123,7 +134,7 @@ fn look_up(index: __m512i, upper: __mmask64, table: &[__m512i; 4]) -> __m512i {
 }
 
 /// `y[r] = w[r] · x`
-#[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx512bitalg,gfni,f16c,fma")]
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,gfni,f16c,fma")]
 pub(crate) fn mat_vec(w: &[u8], x: Activation<'_>, y: &mut [f32]) {
     let row_bytes = w.len() / y.len().max(1);
     let (tables, mut held) = (Tables::new(), Held::new());
@@ -133,10 +144,14 @@ pub(crate) fn mat_vec(w: &[u8], x: Activation<'_>, y: &mut [f32]) {
         let blocks = row.as_chunks::<BLOCK_BYTES>().0;
         for (c, blocks) in blocks.chunks(HELD).enumerate() {
             let first = c * HELD;
-            for (i, block) in blocks.iter().enumerate() {
-                prefetch(block, BLOCK_BYTES);
-                held.products[i] = products(block, &q[first + i], &tables);
-                held.d[i] = u16::from_le_bytes(*part(block, 0));
+            for (i, two) in blocks.chunks(2).enumerate() {
+                prefetch(&two[0], AHEAD, 2 * BLOCK_BYTES);
+                let pair = Pair::new(&two[0], &two[two.len() - 1], &tables);
+                for (j, block) in two.iter().enumerate() {
+                    let place = 2 * i + j;
+                    held.products[place] = pair.products(j, &q[first + place], &tables);
+                    held.d[place] = u16::from_le_bytes(*part(block, 0));
+                }
             }
             held.end(blocks.len());
             lanes = held.add_to::<false>(&x.d[first..first + blocks.len()], 0.125, lanes);
@@ -145,45 +160,33 @@ pub(crate) fn mat_vec(w: &[u8], x: Activation<'_>, y: &mut [f32]) {
     }
 }
 
-/// Parts of Σ scale·w·q.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx512bitalg,gfni")]
-fn products(block: &[u8; BLOCK_BYTES], q: &[i8; SUPER], t: &Tables) -> __m512i {
-    let (zero, block) = (_mm512_setzero_si512(), Block::new(block, t));
-    let mut s = zero;
-    for i in 0..4 {
-        let (values, negative) = block.quarter(i, t);
-        let q = load::<i8, 64>(part(q, 64 * i));
-        let pairs = _mm512_maddubs_epi16(values, _mm512_mask_sub_epi8(q, negative, zero, q));
-        // The first word of qword 2·i in the lower half, of the next one in the upper.
-        let word = |qword: usize| _mm256_set1_epi16(4 * qword as i16);
-        let places = _mm512_inserti64x4(_mm512_castsi256_si512(word(2 * i)), word(2 * i + 1), 1);
-        s = _mm512_dpwssd_epi32(s, pairs, _mm512_permutexvar_epi16(places, block.scales));
-    }
-    s
-}
-
 /// Fills a tile with rows of `row_bytes` bytes; 128 is added to the quants.
-#[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vbmi,avx512bitalg,gfni,f16c")]
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vbmi,gfni,f16c")]
 pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
     let last = w.len() / row_bytes - 1;
     let mut unpacking = Unpacking::new();
     let (zero, tables) = (_mm512_setzero_si512(), Tables::new());
-    for (i, u) in lane_order(row_bytes / BLOCK_BYTES).enumerate() {
+    for (u, i) in lane_places(row_bytes / BLOCK_BYTES).enumerate() {
         for half in 0..ROWS / 16 {
-            for r in 0..16 {
-                let block: &[u8; BLOCK_BYTES] = part(w, (16 * half + r).min(last) * row_bytes + u * BLOCK_BYTES);
-                let unpacked = Block::new(block, &tables);
-                for (j, out) in unpacking.w[r].as_chunks_mut::<64>().0.iter_mut().enumerate() {
-                    let (values, negative) = unpacked.quarter(j, &tables);
-                    store(_mm512_mask_sub_epi8(values, negative, zero, values), out);
+            let block =
+                |r: usize| -> &[u8; BLOCK_BYTES] { part(w, (16 * half + r).min(last) * row_bytes + u * BLOCK_BYTES) };
+            for r in (0..16).step_by(2) {
+                let two = [block(r), block(r + 1)];
+                let pair = Pair::new(two[0], two[1], &tables);
+                let mut scales = [[0i32; 8]; 2];
+                store(
+                    _mm512_and_si512(pair.scales, _mm512_set1_epi32(0xFFFF)),
+                    bytemuck::cast_mut::<_, [i32; 16]>(&mut scales),
+                );
+                for j in 0..2 {
+                    prefetch(two[j], AHEAD_IN_TILE, BLOCK_BYTES);
+                    for (k, out) in unpacking.w[r + j].as_chunks_mut::<64>().0.iter_mut().enumerate() {
+                        let (values, negative) = pair.quarter(4 * j + k, &tables);
+                        store(_mm512_mask_sub_epi8(values, negative, zero, values), out);
+                    }
+                    unpacking.scales[r + j] = scales[j];
+                    unpacking.d[r + j] = u16::from_le_bytes(*part(two[j], 0));
                 }
-                let mut scales = [0i64; 8];
-                store(unpacked.scales, &mut scales);
-                for j in 0..8 {
-                    unpacking.scales[r][j] = scales[j] as i32;
-                }
-                unpacking.d[r] = u16::from_le_bytes(*part(block, 0));
             }
             unpacking.put::<true, false>(_mm512_set1_epi8(-128), tile, i, half);
         }

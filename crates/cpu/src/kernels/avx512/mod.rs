@@ -1,4 +1,4 @@
-//! Kernels for AVX-512 with VNNI, VBMI, BITALG and GFNI. Only loads and stores are `unsafe` here; what calls in has
+//! Kernels for AVX-512 with VNNI, VBMI and GFNI. Only loads and stores are `unsafe` here; what calls in has
 //! checked that the machine has the instructions.
 
 #![allow(clippy::needless_range_loop, reason = "registers are numbered")]
@@ -12,12 +12,14 @@ pub(crate) mod q2_k;
 pub(crate) mod q4_k;
 pub(crate) mod q8_0;
 
-use super::panels::lane_order;
+use super::panels::lane_places;
 use super::products::{Activation, SUPER, fold4};
 use super::tile::{Line, ROWS, Tile};
 
-/// How far ahead of the row's bytes memory is asked for.
+/// How far ahead of a row's bytes memory is asked for when rows come one after another.
 const AHEAD: usize = 4096;
+/// The same when 32 rows are read side by side.
+const AHEAD_IN_TILE: usize = 1024;
 
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
@@ -95,11 +97,11 @@ fn all_lanes_of(x: __m512) -> [f32; 16] {
     lanes
 }
 
-/// Asks for `bytes` bytes from `AHEAD` bytes after the start of `x`. Nothing is read: the place need not exist.
+/// Asks for `bytes` bytes from `ahead` bytes after the start of `x`. Nothing is read: the place need not exist.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
-fn prefetch(x: &[u8], bytes: usize) {
-    let ahead = x.as_ptr().wrapping_add(AHEAD).cast::<i8>();
+fn prefetch(x: &[u8], ahead: usize, bytes: usize) {
+    let ahead = x.as_ptr().wrapping_add(ahead).cast::<i8>();
     for line in 0..bytes.div_ceil(64) {
         _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64 * line));
     }

@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 use ds4_gguf::blocks::q4_k::{BLOCK_BYTES, scales_and_mins};
 
 use super::{
-    Activation, HELD, Held, ROWS, SUPER, Tile, Unpacking, fold4, lane_order, lanes_of, load, load_half, load_two, part,
-    prefetch, store_half,
+    AHEAD, AHEAD_IN_TILE, Activation, HELD, Held, ROWS, SUPER, Tile, Unpacking, fold4, lane_places, lanes_of, load,
+    load_half, load_two, part, prefetch, store_half,
 };
 
 /// `y[r] = w[r] · x`
@@ -21,7 +21,7 @@ pub(crate) fn mat_vec(w: &[u8], x: Activation<'_>, y: &mut [f32]) {
         for (c, blocks) in blocks.chunks(HELD).enumerate() {
             let first = c * HELD;
             for (i, block) in blocks.iter().enumerate() {
-                prefetch(block, BLOCK_BYTES);
+                prefetch(block, AHEAD, BLOCK_BYTES);
                 let (scales, mins) = scales_and_mins(block);
                 held.products[i] = products(block, scales, &q[first + i]);
                 held.mins[i] = sum_of_mins(mins, &by_16[first + i]);
@@ -72,10 +72,11 @@ fn sum_of_mins(mins: [u8; 8], by_16: &[i16; 16]) -> __m256i {
 pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
     let last = w.len() / row_bytes - 1;
     let mut unpacking = Unpacking::new();
-    for (i, u) in lane_order(row_bytes / BLOCK_BYTES).enumerate() {
+    for (u, i) in lane_places(row_bytes / BLOCK_BYTES).enumerate() {
         for half in 0..ROWS / 16 {
             for r in 0..16 {
                 let block: &[u8; BLOCK_BYTES] = part(w, (16 * half + r).min(last) * row_bytes + u * BLOCK_BYTES);
+                prefetch(block, AHEAD_IN_TILE, BLOCK_BYTES);
                 nibbles(block, &mut unpacking.w[r]);
                 let (scales, mins) = scales_and_mins(block);
                 for j in 0..8 {

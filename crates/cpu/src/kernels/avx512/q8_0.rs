@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 use ds4_gguf::blocks::q8_0::{BLOCK_BYTES, BLOCK_LEN};
 
 use super::{
-    Activation, Line, ROWS, Tile, add_in_lanes, fold4, lane_order, lanes_of, load, load_f32, load_two, part, prefetch,
-    store, transpose, widen_16,
+    AHEAD, AHEAD_IN_TILE, Activation, Line, ROWS, Tile, add_in_lanes, fold4, lane_places, lanes_of, load, load_f32,
+    load_two, part, prefetch, store, transpose, widen_16,
 };
 use crate::kernels::scalar;
 
@@ -26,7 +26,7 @@ pub(crate) fn mat_vec(w: &[u8], x: Activation<'_>, y: &mut [f32]) {
         let d = x.d.as_chunks::<GROUP>().0;
         let by_16 = x.sums.as_chunks::<{ GROUP_LEN / 16 }>().0;
         for (((w, q), d), by_16) in groups.iter().zip(q).zip(d).zip(by_16) {
-            prefetch(w, GROUP_BYTES);
+            prefetch(w, AHEAD, GROUP_BYTES);
             let s = _mm512_cvtepi32_ps(integers(w, q, by_16));
             let scale = _mm512_mul_ps(scales(w), load_f32(d));
             lanes = _mm_fmadd_ps(_mm512_castps512_ps128(s), _mm512_castps512_ps128(scale), lanes);
@@ -79,7 +79,7 @@ fn scales(w: &[u8; GROUP_BYTES]) -> __m512 {
 pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
     let high_bit = _mm512_set1_epi8(-128);
     let last = w.len() / row_bytes - 1;
-    for (i, u) in lane_order(row_bytes / BLOCK_BYTES).enumerate() {
+    for (u, i) in lane_places(row_bytes / BLOCK_BYTES).enumerate() {
         for half in 0..ROWS / 16 {
             let block =
                 |r: usize| -> &[u8; BLOCK_BYTES] { part(w, (16 * half + r).min(last) * row_bytes + u * BLOCK_BYTES) };
@@ -89,6 +89,7 @@ pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
             }
             let mut d = [0; 16];
             for r in 0..16 {
+                prefetch(block(r), AHEAD_IN_TILE, BLOCK_BYTES);
                 d[r] = u16::from_le_bytes(*part(block(r), 0));
             }
             tile.d[2 * i + half] = widen_16(&d);
