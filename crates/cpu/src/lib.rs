@@ -9,6 +9,7 @@ mod cache;
 mod experts;
 #[doc(hidden)]
 pub mod kernels;
+mod limits;
 mod matmul;
 mod pool;
 mod quantised;
@@ -31,6 +32,7 @@ pub use cache::{Cache, Saved};
 use experts::Groups;
 pub use kernels::{Family, FamilyError};
 use kernels::{hyper, norm, products, router};
+pub use limits::MachineLimits;
 use matmul::{Part, RowScratch, Workshop};
 use pool::{Pool, SharedSlice};
 use quantised::{Quantised, Uses};

@@ -47,6 +47,7 @@ pub mod compressor;
 mod family;
 pub mod hyper;
 pub mod indexer;
+pub mod limits;
 pub mod math;
 pub mod norm;
 pub mod panels;

@@ -10,6 +10,7 @@ use std::arch::x86_64::*;
 
 pub(crate) mod float;
 pub(crate) mod iq2_xxs;
+pub(crate) mod limits;
 pub(crate) mod q2_k;
 pub(crate) mod q4_k;
 pub(crate) mod q8_0;

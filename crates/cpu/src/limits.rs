@@ -1,0 +1,78 @@
+//! What this machine allows: how fast its threads read memory, and how fast they multiply bytes.
+
+use std::sync::Barrier;
+use std::time::Instant;
+
+use crate::kernels::{Family, limits};
+
+/// Measured rates of all threads together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MachineLimits {
+    /// Bytes read from memory per second.
+    pub read: f64,
+    /// Products of 8-bit integers per second, added up in 32 bits.
+    pub products: f64,
+}
+
+/// Rounds of which the best counts.
+const ROUNDS: usize = 7;
+/// Bytes of all buffers together, larger than any cache.
+const BYTES: usize = 1 << 29;
+/// Repetitions that take a few milliseconds.
+const REPEAT: usize = 200_000;
+
+impl MachineLimits {
+    /// Measures with this many threads and the family of kernels in use. Takes about a second and half a gigabyte.
+    pub fn measure(threads: usize) -> Self {
+        let family = Family::current();
+        let words = BYTES / 8 / threads.max(1);
+        let read = best(
+            threads,
+            || vec![1u64; words],
+            |buffer| {
+                std::hint::black_box(limits::read(buffer));
+                8 * words
+            },
+        );
+        let products = best(threads, || (), |_| limits::multiply(family, REPEAT));
+        Self { read, products }
+    }
+}
+
+/// Units of work per second of all threads together, in the best round. `work` says how many units it did.
+fn best<M>(threads: usize, memory: impl Fn() -> M + Sync, work: impl Fn(&mut M) -> usize + Sync) -> f64 {
+    let (barrier, threads) = (Barrier::new(threads.max(1)), threads.max(1));
+    let thread = || {
+        let mut memory = memory();
+        let mut rounds = [(0.0, 0); ROUNDS];
+        for round in &mut rounds {
+            barrier.wait();
+            let start = Instant::now();
+            let units = work(&mut memory);
+            *round = (start.elapsed().as_secs_f64(), units);
+        }
+        rounds
+    };
+    let rounds: Vec<[(f64, usize); ROUNDS]> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(thread)).collect();
+        let own = thread();
+        std::iter::once(own).chain(others.into_iter().map(|t| t.join().expect("measuring does not panic"))).collect()
+    });
+    let rate = |round: usize| {
+        let seconds = rounds.iter().map(|r| r[round].0).fold(1e-9, f64::max);
+        rounds.iter().map(|r| r[round].1).sum::<usize>() as f64 / seconds
+    };
+    (0..ROUNDS).map(rate).fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_threads_work_at_once_and_their_units_add_up() {
+        let limits = MachineLimits::measure(2);
+        assert!(limits.read > 1e6 && limits.products > 1e6, "{limits:?}");
+        assert!(best(3, || 0u8, |_| 0) == 0.0);
+    }
+}
