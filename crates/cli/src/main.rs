@@ -3,6 +3,7 @@
 //! Exit codes: 0 success, 1 a failure at run time, 2 bad usage or another instance running, 130 interrupted.
 
 mod args;
+mod bench;
 mod builtin;
 mod chat;
 mod dump;
@@ -34,7 +35,8 @@ fn main() -> ExitCode {
             lab::run(&args)
         }
         Some("serve") => serve::run(&args[2..]),
-        Some(name @ ("bench" | "eval" | "agent")) => {
+        Some("bench") => bench::run(&args[1..]),
+        Some(name @ ("eval" | "agent")) => {
             Err(Failure::usage(format!("{name} is not built yet; ds4 --help lists what there is")))
         }
         _ => Args::parse(args).and_then(|args| run(&args)),

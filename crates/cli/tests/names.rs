@@ -10,15 +10,20 @@ use common::{Home, said};
 #[test]
 fn what_is_not_built_yet_says_so_under_both_names() {
     let home = Home::new();
-    for (program, subcommand) in [
-        (env!("CARGO_BIN_EXE_ds4-bench"), "bench"),
-        (env!("CARGO_BIN_EXE_ds4-eval"), "eval"),
-        (env!("CARGO_BIN_EXE_ds4-agent"), "agent"),
-    ] {
+    for (program, subcommand) in [(env!("CARGO_BIN_EXE_ds4-eval"), "eval"), (env!("CARGO_BIN_EXE_ds4-agent"), "agent")]
+    {
         let line = format!("ds4: {subcommand} is not built yet; ds4 --help lists what there is");
         home.ds4(&[subcommand, "--help"]).fails(2, &line);
         said(Command::new(program).arg("--help").output().unwrap()).fails(2, &line);
     }
+}
+
+#[test]
+fn a_name_is_its_subcommand() {
+    let home = Home::new();
+    let bench = said(Command::new(env!("CARGO_BIN_EXE_ds4-bench")).arg("--help").output().unwrap());
+    assert_eq!((bench.code, bench.err.as_str()), (0, ""));
+    assert_eq!(home.ds4(&["bench", "--help"]).out, bench.out);
 }
 
 #[test]

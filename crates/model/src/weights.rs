@@ -245,24 +245,27 @@ impl Weights {
         4 * (self.layers.len() * (per_layer + shape.q_rank + shape.head_dim) + compressors)
     }
 
-    /// Bytes of matrices that one token reads: everything but the embedding and the experts it does not use.
-    pub fn bytes_per_token(&self) -> usize {
-        let s = &self.shape;
-        let routed = |m: &Matrix| m.bytes.len() / s.experts * s.experts_used;
-        let layer = |l: &Layer| {
-            let (a, f) = (&l.attention, &l.feed_forward);
-            let mut bytes = [&l.hc_attention.fn_, &l.hc_feed_forward.fn_, &a.q_a, &a.q_b, &a.kv, &a.out_a, &a.out_b]
-                .map(|m| m.bytes.len())
-                .iter()
-                .sum::<usize>();
+    /// The matrices that decoding a token meets, each with how many of its stack: everything but the embedding and the
+    /// experts that the token does not use.
+    pub fn used_by_a_token(&self) -> Vec<(&Matrix, usize)> {
+        let mut used = Vec::new();
+        for layer in &self.layers {
+            let (a, f) = (&layer.attention, &layer.feed_forward);
+            used.extend([&layer.hc_attention.fn_, &layer.hc_feed_forward.fn_].map(|m| (m, 1)));
+            used.extend([&a.q_a, &a.q_b, &a.kv, &a.out_a, &a.out_b].map(|m| (m, 1)));
             for c in a.compressor.iter().chain(a.indexer.as_ref().map(|i| &i.compressor)) {
-                bytes += c.kv.bytes.len() + c.gate.bytes.len();
+                used.extend([(&c.kv, 1), (&c.gate, 1)]);
             }
-            bytes += a.indexer.as_ref().map_or(0, |i| i.q.bytes.len() + i.weights.bytes.len());
-            bytes +=
-                f.router.gate.bytes.len() + routed(&f.experts.gate) + routed(&f.experts.up) + routed(&f.experts.down);
-            bytes + f.shared.gate.bytes.len() + f.shared.up.bytes.len() + f.shared.down.bytes.len()
-        };
-        self.layers.iter().map(layer).sum::<usize>() + self.head.fn_.bytes.len() + self.output.bytes.len()
+            used.extend(a.indexer.iter().flat_map(|i| [(&i.q, 1), (&i.weights, 1)]));
+            used.extend([&f.router.gate, &f.shared.gate, &f.shared.up, &f.shared.down].map(|m| (m, 1)));
+            used.extend([&f.experts.gate, &f.experts.up, &f.experts.down].map(|m| (m, self.shape.experts_used)));
+        }
+        used.extend([(&self.head.fn_, 1), (&self.output, 1)]);
+        used
+    }
+
+    /// Bytes of matrices that one token reads.
+    pub fn bytes_per_token(&self) -> usize {
+        self.used_by_a_token().iter().map(|(m, used)| m.bytes.len() / m.count * used).sum()
     }
 }
