@@ -3,9 +3,10 @@
 use ds4_gguf::Format;
 use ds4_model::{Activations, Numerics, Shape};
 
+use crate::kernels::Family;
 use crate::kernels::activations::{quantise, sums_of_16};
 use crate::kernels::panels::{PANEL, pack, panel_len};
-use crate::kernels::products::{Activation, SUPER};
+use crate::kernels::products::{Activation, SUPER, has_mat_mat};
 use crate::pool::{Pool, SharedSlice};
 
 /// Eight-bit activations of up to T tokens, kept until [`Quantised::clear`].
@@ -104,7 +105,7 @@ impl Quantised {
 
     /// Numbers in the panels of a step. Panels of an expert are filled to a half at least; see [`MANY`].
     fn panels_len(shape: &Shape, numerics: Numerics, tokens: usize) -> usize {
-        if numerics.activations == Activations::F32 {
+        if numerics.activations == Activations::F32 || !has_mat_mat(Family::current()) {
             return 0;
         }
         let panels = |rows: usize, cols: usize, parts: usize| {
