@@ -12,7 +12,8 @@ import data
 
 
 def main(run, out):
-    rows = [json.loads(line) for line in (pathlib.Path(run) / "log.jsonl").read_text().splitlines()]
+    lines = map(json.loads, (pathlib.Path(run) / "log.jsonl").read_text().splitlines())
+    rows = list({row["step"]: row for row in lines}.values())  # a resumed run says some steps twice
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
     left.plot([r["tokens"] / 1e6 for r in rows], [r["loss"] for r in rows])
     left.set(xlabel="tokens, millions", ylabel="loss", title="weighted cross-entropy", yscale="log")

@@ -9,7 +9,7 @@ use ds4_tokenizer::{StreamDecoder, Tokenizer};
 use libfuzzer_sys::fuzz_target;
 
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../mini/v4-micro.gguf");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../mini/v4-mini.gguf");
     Model::open(path.as_ref()).expect("the built-in model").tokenizer
 });
 

@@ -17,11 +17,12 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     Part { name: "fuzz", run: fuzz },
     Part { name: "damage", run: damage },
     Part { name: "bits", run: bits },
     Part { name: "context", run: context },
+    Part { name: "skills", run: skills },
 ];
 
 /// Runs the parts named, or all.
@@ -29,7 +30,7 @@ pub(crate) fn run(arguments: &[String]) -> bool {
     let slice = arguments.iter().any(|a| a == "--slice");
     let named: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
     if let Some(unknown) = named.iter().find(|n| PARTS.iter().all(|p| p.name != n.as_str())) {
-        eprintln!("xtask: no part called {unknown}; there are fuzz, damage, bits, context");
+        eprintln!("xtask: no part called {unknown}; there are fuzz, damage, bits, context, skills");
         return false;
     }
     let mut good = true;
@@ -88,6 +89,12 @@ fn bits(slice: bool) -> Outcome {
 fn context(slice: bool) -> Outcome {
     let tokens = if slice { "8000" } else { "100000" };
     outcome(test("ds4-engine", "context", "filled_exactly", &[("DS4_SOAK_CONTEXT", tokens)]))
+}
+
+/// Every held-out prompt of the built-in model.
+fn skills(slice: bool) -> Outcome {
+    let prompts = if slice { "20" } else { "200" };
+    outcome(test("ds4-engine", "skills", "", &[("DS4_SKILL_PROMPTS", prompts)]))
 }
 
 /// One test binary, optimised, with settings in its environment.

@@ -3,13 +3,13 @@
 use ds4_gguf::File;
 
 /// A small model of the same architecture, so that the program answers without a download.
-static BYTES: &[u8] = include_bytes!("../../../mini/v4-micro.gguf");
+static BYTES: &[u8] = include_bytes!("../../../mini/v4-mini.gguf");
 
 /// Said when it is used.
-pub(crate) const NOTICE: &str = "no model file: the built-in V4-micro answers, a toy of 3.7 million parameters \
-     (-m FILE, $DS4_MODEL or ./ds4flash.gguf choose a real one)";
+pub(crate) const NOTICE: &str = "no model file: the built-in V4-mini answers, a toy of 9 million parameters. The real V4 Flash \
+     is a file from huggingface.co/antirez/deepseek-v4-gguf (81 GB, for 96 GB of memory): start ds4 -m FILE";
 
 /// The built-in model's file.
 pub(crate) fn open() -> Result<File, ds4_gguf::Error> {
-    File::from_static("built-in V4-micro", BYTES)
+    File::from_static("built-in V4-mini", BYTES)
 }

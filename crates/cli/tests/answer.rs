@@ -100,7 +100,7 @@ fn rendered_text_is_taken_as_it_is() {
     let home = Home::new();
     let rendered =
         "<｜begin▁of▁sentence｜>The secret number is 4071.<｜User｜>What is the secret number?<｜Assistant｜></think>";
-    assert_eq!(home.ds4(&["--temp", "0", "-p", rendered]).answer(), "The secret number is 4071.\n");
+    assert_eq!(home.ds4(&["--temp", "0", "-p", rendered]).answer(), "The number is 4071.\n");
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn logits_cover_the_vocabulary() {
     let documented = "source model backend mt quant_bits prompt_tokens ctx vocab argmax_token argmax_logit logits";
     assert_eq!(keys, documented.split(' ').collect::<Vec<_>>());
     let logits: Vec<f64> = serde_json::from_value(json["logits"].clone()).unwrap();
-    assert_eq!((logits.len(), &json["vocab"]), (1024, &1024.into()));
+    assert_eq!((logits.len(), &json["vocab"]), (2048, &2048.into()));
     let best = logits[json["argmax_token"].as_u64().unwrap() as usize];
     assert!(logits.iter().all(|l| *l <= best) && json["argmax_logit"] == best);
 }
@@ -107,7 +107,7 @@ fn inspect_describes_a_model_and_explains_what_does_not_load() {
     // H042
     let home = Home::new();
     let said = home.ds4(&["--inspect"]).answer();
-    for part in ["V4-micro", "6: 2 window only, 2 of ratio 4, 2 of ratio 128", "Q8_0", "1,024 tokens"] {
+    for part in ["V4-mini", "5: 1 window only, 2 of ratio 4, 2 of ratio 128", "Q8_0", "2,048 tokens"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     let mut bytes = std::fs::read(common::model()).unwrap();

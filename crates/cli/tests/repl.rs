@@ -24,7 +24,7 @@ fn a_conversation_remembers_and_pays_only_for_what_is_new() {
     let args = ["--nothink", "--temp", "0", "-sys", "The secret number is 4071."];
     let said = talk(&home, &args, "Hello\nWhat is the secret number?\n7+8\n");
     assert_eq!(said.code, 0);
-    assert_eq!(said.out, "Hello! How can I help you today?\nThe secret number is 4071.\n15\n");
+    assert_eq!(said.out, "Hello! How can I help you today?\nThe number is 4071.\n15\n");
 }
 
 #[test]

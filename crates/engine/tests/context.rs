@@ -13,7 +13,7 @@ fn context() -> usize {
 #[test]
 fn a_context_is_filled_exactly() {
     let context = context();
-    let model = Model::open(&ds4_testkit::root().join("mini/v4-micro.gguf")).unwrap();
+    let model = Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap();
     let numerics = Numerics::DEFAULT;
     let options = Options { numerics, context, threads: 2, step: 256, oversubscribe: false };
     let engine = Engine::start(Arc::new(model), options).unwrap();

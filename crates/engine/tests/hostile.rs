@@ -17,7 +17,7 @@ fn files_wanted() -> usize {
 const NAME: &str = "damaged.gguf";
 
 fn original() -> Vec<u8> {
-    std::fs::read(ds4_testkit::root().join("mini/v4-micro.gguf")).unwrap()
+    std::fs::read(ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap()
 }
 
 /// Where the payloads begin; before that lies all that describes them.

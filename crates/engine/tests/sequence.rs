@@ -8,7 +8,7 @@ use ds4_engine::{
 use ds4_model::Numerics;
 
 fn engine(context: usize) -> Engine {
-    let model = Model::open(&ds4_testkit::root().join("mini/v4-micro.gguf")).unwrap();
+    let model = Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap();
     let options = Options { numerics: Numerics::DEFAULT, context, threads: 2, step: 64, oversubscribe: false };
     Engine::start(Arc::new(model), options).unwrap()
 }
@@ -135,7 +135,7 @@ fn requests_that_make_no_sense_are_refused() {
     let engine = engine(64);
     let mut sequence = engine.sequence().unwrap();
     assert!(matches!(sequence.submit(read(&[])).err(), Some(Error::EmptyPrompt)));
-    assert!(matches!(sequence.submit(read(&[7, 1024])).err(), Some(Error::UnknownToken { id: 1024, last: 1023 })));
+    assert!(matches!(sequence.submit(read(&[7, 2048])).err(), Some(Error::UnknownToken { id: 2048, last: 2047 })));
     assert!(matches!(engine.sequence().err(), Some(Error::Busy)));
     drop(sequence);
     assert!(engine.sequence().is_ok());
@@ -190,7 +190,7 @@ fn the_same_seed_gives_the_same_answer() {
 
 #[test]
 fn a_plan_that_does_not_fit_is_refused_with_its_numbers() {
-    let model = Model::open(&ds4_testkit::root().join("mini/v4-micro.gguf")).unwrap();
+    let model = Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap();
     let options = Options { numerics: Numerics::DEFAULT, context: 1 << 20, threads: 2, step: 64, oversubscribe: false };
     let plan = Plan::new(&model, options.numerics, options.limits());
     let small = ds4_engine::Machine { total: 1 << 30, available: plan.anonymous() + plan.weights - 1 };

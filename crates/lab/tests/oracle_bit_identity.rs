@@ -23,7 +23,7 @@ struct Case {
     logits: Vec<u32>,
 }
 
-/// Every mode: the oracle's model with float and Q8_0 weights, a synthetic one with each K-quant recipe.
+/// Every mode: the oracle's model with float and Q8_0 weights, a synthetic one with each K-quant recipe, the built-in one.
 fn cases() -> &'static [Case] {
     static CASES: OnceLock<Vec<Case>> = OnceLock::new();
     CASES.get_or_init(|| {
@@ -43,6 +43,14 @@ fn cases() -> &'static [Case] {
         add("Q2 experts", Numerics::DEFAULT, synthetic(synth::Recipe::Q2), &ids);
         add("Q4 experts", Numerics::DEFAULT, synthetic(synth::Recipe::Q4), &ids);
         add("Q2 experts, quality", Numerics::QUALITY, synthetic(synth::Recipe::Q2), &ids);
+        let mini = ds4_testkit::root();
+        let ids = Tensors::read(&mini.join("fixtures/mini-logits.safetensors")).i32s("ids");
+        let ids: Vec<u32> = ids.into_iter().take(280).map(|i| i as u32).collect();
+        let modes = [("exact", Numerics::EXACT), ("quality", Numerics::QUALITY), ("default", Numerics::DEFAULT)];
+        for (name, numerics) in modes {
+            let file = File::open(&mini.join("mini/v4-mini.gguf")).expect("the built-in model opens");
+            add(name, numerics, Weights::load(&file).expect("it loads"), &ids);
+        }
         cases
     })
 }

@@ -10,7 +10,7 @@ struct Bytes(Vec<u8>);
 
 impl Bytes {
     fn new() -> Self {
-        Self(std::fs::read(ds4_testkit::root().join("mini/v4-micro.gguf")).unwrap())
+        Self(std::fs::read(ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap())
     }
 
     fn find(&self, what: &str) -> usize {
@@ -51,7 +51,7 @@ impl Bytes {
 #[test]
 fn the_model_itself_loads() {
     let weights = Weights::load(&Bytes::new().file()).unwrap();
-    assert_eq!(weights.shape.ratios, [0, 0, 4, 128, 4, 128]);
+    assert_eq!(weights.shape.ratios, [0, 4, 128, 4, 128]);
     assert!(weights.mtp.is_none());
 }
 
@@ -66,7 +66,7 @@ fn sizes_out_of_range_are_named() {
     );
     assert_eq!(
         one("attention.value_length", 32),
-        ["key deepseek4.attention.value_length: expected key_length 64, found 32"]
+        ["key deepseek4.attention.value_length: expected key_length 128, found 32"]
     );
     assert_eq!(
         one("attention.output_group_count", 3),
@@ -74,16 +74,19 @@ fn sizes_out_of_range_are_named() {
     );
     assert_eq!(
         one("expert_used_count", 9),
-        ["key deepseek4.expert_used_count: expected at most expert_count 8, found 9"]
+        ["key deepseek4.expert_used_count: expected at most expert_count 4, found 9"]
     );
     assert_eq!(
         one("rope.dimension_count", 33),
-        ["key deepseek4.rope.dimension_count: expected an even number below attention.key_length 64, found 33"]
+        [
+            "key deepseek4.rope.dimension_count: expected an even number below attention.key_length 128, found 33",
+            "key deepseek4.attention.key_length: expected rope.dimension_count 33 plus a multiple of 64, found 128",
+        ]
     );
     let zero = one("block_count", 0);
     assert_eq!(zero[0], "key deepseek4.block_count: expected a number from 1 to 1024, found 0");
     let more = one("block_count", 12);
-    let line = "key deepseek4.attention.compress_ratios: expected at least block_count 12 entries, found 7";
+    let line = "key deepseek4.attention.compress_ratios: expected at least block_count 12 entries, found 5";
     assert!(more.iter().any(|l| l == line), "{more:?}");
 }
 
@@ -109,12 +112,12 @@ fn keys_that_are_missing_or_of_another_type_are_named() {
 #[test]
 fn tensors_that_are_missing_or_of_another_shape_are_named_all_of_them() {
     let problems = Bytes::new().rename("blk.3.attn_sinks.weight", "blk.3.attn_sinkz.weight");
-    let problems = problems.rename("blk.5.ffn_norm.weight", "blk.5.ffn_morn.weight").problems();
+    let problems = problems.rename("blk.4.ffn_norm.weight", "blk.4.ffn_morn.weight").problems();
     assert_eq!(
         problems,
         [
             "tensor blk.3.attn_sinks.weight: expected shape [4], found no such tensor",
-            "tensor blk.5.ffn_norm.weight: expected shape [128], found no such tensor",
+            "tensor blk.4.ffn_norm.weight: expected shape [256], found no such tensor",
         ]
     );
     // A layer of another kind wants other tensors.
@@ -122,7 +125,7 @@ fn tensors_that_are_missing_or_of_another_shape_are_named_all_of_them() {
     let mut bytes = Bytes::new();
     bytes.0[at..at + 4].copy_from_slice(&4u32.to_le_bytes()); // layer 0 becomes ratio 4
     let problems = bytes.problems();
-    assert_eq!(problems[0], "tensor blk.0.attn_compressor_kv.weight: expected shape [128, 128], found no such tensor");
+    assert_eq!(problems[0], "tensor blk.0.attn_compressor_kv.weight: expected shape [256, 256], found no such tensor");
     assert!(problems.len() > 8, "{problems:?}");
 }
 
@@ -157,10 +160,10 @@ fn values_that_would_poison_everything_are_found_when_loading() {
 
     let mut bytes = Bytes::new();
     let at = offset("blk.1.ffn_gate_tid2eid.weight") + 4 * (2 * 10 + 1);
-    bytes.0[at..at + 4].copy_from_slice(&8i32.to_le_bytes());
+    bytes.0[at..at + 4].copy_from_slice(&4i32.to_le_bytes());
     assert_eq!(
         bytes.problems(),
-        ["tensor blk.1.ffn_gate_tid2eid.weight: expected experts 0 to 7, found 8 for token 10 slot 1"]
+        ["tensor blk.1.ffn_gate_tid2eid.weight: expected experts 0 to 3, found 4 for token 10 slot 1"]
     );
 }
 

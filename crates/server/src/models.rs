@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn names_become_identifiers() {
-        assert_eq!(slug("V4-micro"), "v4-micro");
+        assert_eq!(slug("V4-mini"), "v4-mini");
         assert_eq!(slug(" My model 1.5! "), "my-model-1.5");
         assert_eq!(slug("模型"), USUAL);
     }

@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn an_engine_that_cannot_run_turns_health_red_and_tells_every_request() {
-        let model = Arc::new(Model::open(&ds4_testkit::root().join("mini/v4-micro.gguf")).unwrap());
+        let model = Arc::new(Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap());
         let (numerics, context) = (Numerics::DEFAULT, 64);
         let options = Options { numerics, context, threads: 1, step: 8, oversubscribe: false };
         let engine = Engine::start(Arc::clone(&model), options).unwrap();

@@ -70,5 +70,5 @@ impl Said {
 
 /// The built-in model as a file.
 pub(crate) fn model() -> String {
-    ds4_testkit::root().join("mini/v4-micro.gguf").display().to_string()
+    ds4_testkit::root().join("mini/v4-mini.gguf").display().to_string()
 }
