@@ -30,7 +30,7 @@ impl MachineLimits {
             threads,
             || vec![1u64; words],
             |buffer| {
-                std::hint::black_box(limits::read(buffer));
+                std::hint::black_box(limits::read(family, buffer));
                 8 * words
             },
         );
