@@ -35,6 +35,10 @@ impl Opened {
             eprintln!("ds4: {}", builtin::NOTICE);
         }
         let file = open_file(path.as_ref())?;
+        if !runtime.allow_oversubscribe {
+            // A model that does not fit is better thrown out of memory in small pieces.
+            file.use_large_pages();
+        }
         if runtime.warm_weights {
             let bar = Bar::new("reading weights");
             file.touch(|done, total| bar.show(done, total));

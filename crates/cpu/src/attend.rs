@@ -8,7 +8,7 @@ use crate::cache::Cache;
 use crate::kernels::attention::{accumulate, scores, softmax};
 use crate::kernels::norm::{Turn, rotate};
 use crate::kernels::rows::{self, FP4_BLOCK};
-use crate::pool::{SharedSlice, rows_per_task};
+use crate::pool::{SharedSlice, worth};
 use crate::step::{Step, visible};
 
 /// Stored rows that are read at a time.
@@ -75,8 +75,7 @@ impl Step<'_> {
         let (tokens, d) = (self.batch.len(), cache.layout().row.width());
         // Few tokens: split the heads, so that every thread has work.
         let parts = self.pool.threads().div_ceil(tokens).min(sinks.len());
-        let least = rows_per_task(sinks.len(), 2 * window * d);
-        let heads = sinks.len().div_ceil(parts).max(least);
+        let heads = sinks.len().div_ceil(parts).max(worth(2 * window * d)).min(sinks.len());
         let parts = sinks.len().div_ceil(heads);
         let span_of: Vec<&Span> = self.batch.spans().iter().flat_map(|s| s.tokens.clone().map(move |_| s)).collect();
         let out = SharedSlice::new(out);

@@ -32,7 +32,7 @@ pub use cache::{Cache, Saved};
 use experts::Groups;
 pub use kernels::{Family, FamilyError};
 use kernels::{hyper, norm, products, router};
-pub use limits::MachineLimits;
+pub use limits::{MachineLimits, large_pages};
 use matmul::{Part, RowScratch, Workshop};
 use pool::{Pool, SharedSlice};
 use quantised::{Quantised, Uses};

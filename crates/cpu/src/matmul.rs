@@ -100,7 +100,7 @@ impl Workshop<'_> {
         let product =
             Product { format: w.format, cols: w.cols, integers, x, quantised: self.quantised, out: &out, stride };
         let uses: usize = (0..count).map(|i| part(i).uses.len()).sum();
-        let each = rows_per_task(rows, w.cols * uses.div_ceil(count.max(1)));
+        let each = rows_per_task(rows, w.cols * uses.div_ceil(count.max(1)), self.pool.threads());
         let blocks = rows.div_ceil(each);
         self.pool.run(count * blocks, |task, worker| {
             let (i, first) = (task / blocks, task % blocks * each);

@@ -182,13 +182,22 @@ impl Shared {
     }
 }
 
-/// How many of `rows`, each `cost` multiplications, make a task that is worth handing to another thread.
-pub(crate) fn rows_per_task(rows: usize, cost: usize) -> usize {
-    /// Multiplications that take about as long as waking a thread that spins.
-    const WORTH: usize = 1 << 16;
+/// How many of `rows`, each `cost` multiplications, make a task: few enough for `threads` threads to finish together,
+/// enough to be worth handing to another one.
+pub(crate) fn rows_per_task(rows: usize, cost: usize, threads: usize) -> usize {
+    /// Multiplications that take long enough for what a kernel does once.
+    const PLENTY: usize = 1 << 20;
     /// Rows that kernels like to have together.
     const TOGETHER: usize = 32;
-    (WORTH / cost.max(1)).max(1).next_multiple_of(TOGETHER).min(rows.max(1))
+    /// Tasks of a thread, so that one that is held up leaves its last ones to others.
+    const EACH: usize = 4;
+    let fair = rows.div_ceil(EACH * threads).clamp(worth(cost), PLENTY.div_ceil(cost.max(1)));
+    fair.next_multiple_of(TOGETHER).min(rows.max(1))
+}
+
+/// How many rows, each `cost` multiplications, take about as long as waking a thread that spins.
+pub(crate) fn worth(cost: usize) -> usize {
+    (1usize << 16).div_ceil(cost.max(1))
 }
 
 /// A slice whose disjoint parts are written by several tasks.

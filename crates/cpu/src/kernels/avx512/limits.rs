@@ -3,6 +3,8 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
+use super::load;
+
 /// Sums under way at once.
 const SUMS: usize = 16;
 
@@ -18,4 +20,17 @@ pub(crate) fn multiply(repeat: usize) -> usize {
     }
     black_box(sums);
     64 * SUMS * repeat
+}
+
+/// See [`crate::kernels::limits::read`]. Written out: the compiler would make gathers of a plain loop.
+#[target_feature(enable = "avx512bw,avx512vl")]
+pub(crate) fn read(x: &[u64]) -> u64 {
+    let mut sums = [_mm512_setzero_si512(); 4];
+    for lines in x.as_chunks::<32>().0 {
+        for (sum, line) in sums.iter_mut().zip(lines.as_chunks::<8>().0) {
+            *sum = _mm512_xor_si512(*sum, load(line));
+        }
+    }
+    let [a, b, c, d] = sums;
+    _mm512_reduce_add_epi64(_mm512_xor_si512(_mm512_xor_si512(a, b), _mm512_xor_si512(c, d))) as u64
 }

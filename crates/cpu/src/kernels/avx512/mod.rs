@@ -61,6 +61,12 @@ fn load_f32(x: &[f32; 16]) -> __m512 {
     _mm512_castsi512_ps(load(x))
 }
 
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn load_eight(x: &[f32; 8]) -> __m256 {
+    _mm256_castsi256_ps(load_half(x))
+}
+
 /// The `N` elements of `x` from `at`.
 #[inline(always)]
 fn part<T, const N: usize>(x: &[T], at: usize) -> &[T; N] {
@@ -104,7 +110,7 @@ fn all_lanes_of(x: __m512) -> [f32; 16] {
 fn prefetch(x: &[u8], ahead: usize, bytes: usize) {
     let ahead = x.as_ptr().wrapping_add(ahead).cast::<i8>();
     for line in 0..bytes.div_ceil(64) {
-        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64 * line));
+        _mm_prefetch::<_MM_HINT_NTA>(ahead.wrapping_add(64 * line));
     }
 }
 
@@ -115,6 +121,15 @@ fn add_in_lanes(x: [__m512i; 4]) -> __m512i {
     let low = _mm512_add_epi32(_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[0], x[1]));
     let high = _mm512_add_epi32(_mm512_unpacklo_epi32(x[2], x[3]), _mm512_unpackhi_epi32(x[2], x[3]));
     _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high))
+}
+
+/// [`add_in_lanes`] of half as wide vectors.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn add_in_half_lanes(x: [__m256i; 4]) -> __m256i {
+    let low = _mm256_add_epi32(_mm256_unpacklo_epi32(x[0], x[1]), _mm256_unpackhi_epi32(x[0], x[1]));
+    let high = _mm256_add_epi32(_mm256_unpacklo_epi32(x[2], x[3]), _mm256_unpackhi_epi32(x[2], x[3]));
+    _mm256_add_epi32(_mm256_unpacklo_epi64(low, high), _mm256_unpackhi_epi64(low, high))
 }
 
 /// The sums of four vectors of 16 numbers.
@@ -130,9 +145,7 @@ fn sums(x: [__m512i; 4]) -> __m128i {
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl,avx512dq")]
 fn sums_of_halves(x: [__m256i; 4]) -> __m128i {
-    let low = _mm256_add_epi32(_mm256_unpacklo_epi32(x[0], x[1]), _mm256_unpackhi_epi32(x[0], x[1]));
-    let high = _mm256_add_epi32(_mm256_unpacklo_epi32(x[2], x[3]), _mm256_unpackhi_epi32(x[2], x[3]));
-    let x = _mm256_add_epi32(_mm256_unpacklo_epi64(low, high), _mm256_unpackhi_epi64(low, high));
+    let x = add_in_half_lanes(x);
     _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1))
 }
 
