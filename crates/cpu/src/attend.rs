@@ -6,8 +6,9 @@ use crate::Limits;
 use crate::buffer::Picks;
 use crate::cache::Cache;
 use crate::kernels::attention::{accumulate, scores, softmax};
+use crate::kernels::indexer::Keys;
 use crate::kernels::norm::{Turn, rotate};
-use crate::kernels::rows::{self, FP4_BLOCK};
+use crate::kernels::rows;
 use crate::pool::{SharedSlice, worth};
 use crate::step::{Step, visible};
 
@@ -24,9 +25,8 @@ pub(crate) struct AttendScratch {
     norms: Vec<f32>,
     /// Row numbers.
     pub(crate) order: Vec<u32>,
-    /// Integers and scales of one row.
-    pub(crate) key: Vec<i8>,
-    pub(crate) key_scales: Vec<f32>,
+    /// Indexer rows that are being scored.
+    pub(crate) keys: Keys,
 }
 
 impl AttendScratch {
@@ -37,15 +37,15 @@ impl AttendScratch {
             tile: vec![f32::NAN; BLOCK * shape.head_dim.max(shape.index_dim)],
             norms: vec![f32::NAN; shape.heads],
             order: vec![1; Self::ordered(shape, limits)],
-            key: vec![1; shape.index_dim],
-            key_scales: vec![f32::NAN; shape.index_dim / FP4_BLOCK],
+            keys: Keys::new(shape.index_dim),
         }
     }
 
     /// Bytes of one thread's memory.
     pub(crate) fn bytes(shape: &Shape, limits: Limits) -> usize {
         let rows = shape.heads * (Self::most_rows(shape, limits) + 1);
-        4 * (rows + BLOCK * shape.head_dim.max(shape.index_dim) + Self::ordered(shape, limits)) + 2 * shape.index_dim
+        let floats = rows + BLOCK * shape.head_dim.max(shape.index_dim) + Self::ordered(shape, limits);
+        4 * floats + Keys::bytes(shape.index_dim)
     }
 
     /// Most rows that a token sees.

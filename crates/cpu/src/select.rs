@@ -7,14 +7,16 @@ use ds4_model::{RowLayout, Series, Shape, Span};
 use crate::Limits;
 use crate::attend::AttendScratch;
 use crate::cache::Cache;
-use crate::kernels::indexer::{self, Query};
+use crate::kernels::Family;
+use crate::kernels::indexer::{self, Keys, Query, ROWS};
 use crate::kernels::norm::{Turn, rotate};
 use crate::kernels::rows::{self, FP4_BLOCK};
 use crate::pool::SharedSlice;
 use crate::step::{Step, visible};
 
-/// Rows that a task scores.
+/// Rows that a task scores, and tokens it scores them for.
 const SCORED: usize = 128;
+const TOKENS: usize = 32;
 /// Scores that are held for a step, unless one token needs more.
 const SCORES: usize = 1 << 20;
 
@@ -60,8 +62,11 @@ impl SelectScratch {
 struct PreparedQuery {
     values: Vec<f32>,
     doubled: Vec<i8>,
+    offsets: Vec<i32>,
     half_scales: Vec<f32>,
     weights: Vec<f32>,
+    /// One row as stored
+    stored: Vec<u8>,
 }
 
 impl PreparedQuery {
@@ -70,14 +75,20 @@ impl PreparedQuery {
         Self {
             values: vec![f32::NAN; width],
             doubled: vec![1; width],
+            offsets: vec![1; width / FP4_BLOCK],
             half_scales: vec![f32::NAN; width / FP4_BLOCK],
             weights: vec![f32::NAN; shape.index_heads],
+            stored: vec![1; Self::row(shape)],
         }
     }
 
     fn bytes(shape: &Shape) -> usize {
         let width = shape.index_heads * shape.index_dim;
-        5 * width + 4 * (width / FP4_BLOCK + shape.index_heads)
+        5 * width + 4 * (2 * (width / FP4_BLOCK) + shape.index_heads) + Self::row(shape)
+    }
+
+    fn row(shape: &Shape) -> usize {
+        RowLayout::Fp4 { width: shape.index_dim }.bytes()
     }
 
     fn prepare(&mut self, q: &IndexQueries<'_>, t: usize, angles: &[(f32, f32)], layout: RowLayout) {
@@ -87,27 +98,22 @@ impl PreparedQuery {
         for (weight, w) in self.weights.iter_mut().zip(&q.weights[t * q.heads..]) {
             *weight = w * unit;
         }
-        let mut stored = vec![0; layout.bytes()];
         for (h, head) in self.values.chunks_mut(q.dim).enumerate() {
             rotate(head, angles, Turn::Forward);
             indexer::hadamard(head);
             if let RowLayout::Fp4 { .. } = layout {
-                rows::encode(layout, head, &mut stored);
-                let (doubled, scales) = (&mut self.doubled[h * q.dim..][..q.dim], q.dim / FP4_BLOCK);
-                indexer::unpack(&stored, q.dim, doubled, &mut self.half_scales[h * scales..][..scales]);
+                rows::encode(layout, head, &mut self.stored);
+                let blocks = q.dim / FP4_BLOCK;
+                let part = h * blocks..(h + 1) * blocks;
+                let doubled = &mut self.doubled[h * q.dim..][..q.dim];
+                indexer::unpack(&self.stored, doubled, &mut self.offsets[part.clone()], &mut self.half_scales[part]);
             }
         }
     }
 
-    fn score(&self, layout: RowLayout, row: &[u8], scratch: &mut AttendScratch) -> f32 {
-        let dim = layout.width();
-        if let RowLayout::Fp4 { .. } = layout {
-            indexer::unpack(row, dim, &mut scratch.key, &mut scratch.key_scales);
-            let query = Query { doubled: &self.doubled, half_scales: &self.half_scales, weights: &self.weights };
-            return indexer::score(&query, &scratch.key, &scratch.key_scales);
-        }
-        rows::decode(layout, row, &mut scratch.tile[..dim]);
-        indexer::score_f32(&self.values, &self.weights, &scratch.tile[..dim])
+    /// The queries as integers; not in exact mode.
+    fn integers(&self) -> Query<'_> {
+        Query { doubled: &self.doubled, offsets: &self.offsets, half_scales: &self.half_scales, weights: &self.weights }
     }
 }
 
@@ -161,26 +167,66 @@ impl Step<'_> {
     ) {
         let layout = cache.layout().index_row;
         let SelectScratch { scores, queries: prepared } = memory;
-        for (prepared, t) in prepared.iter_mut().zip(tokens.clone()) {
-            prepared.prepare(queries, t, self.angles_of(t), layout);
-        }
-        let scores = SharedSlice::new(scores);
-        let blocks = most.div_ceil(SCORED);
         let (batch, scratch) = (self.batch, self.scratch);
-        self.pool.run(tokens.len() * blocks, |task, worker| {
-            let (i, block) = (task / blocks, task % blocks);
-            let n = visible(batch.positions()[tokens.start + i], 4);
-            let rows = block * SCORED..n.min((block + 1) * SCORED);
-            if rows.is_empty() {
-                return;
-            }
+        let angles = self.angles;
+        let pairs = angles.len() / batch.len();
+        self.pool.run_rows(&mut prepared[..tokens.len()], 1, |i, prepared, _| {
+            let t = tokens.start + i;
+            prepared[0].prepare(queries, t, &angles[t * pairs..][..pairs], layout);
+        });
+        let scores = SharedSlice::new(scores);
+        let (blocks, groups) = (most.div_ceil(SCORED), tokens.len().div_ceil(TOKENS));
+        self.pool.run(groups * blocks, |task, worker| {
+            let (group, block) = (task / blocks, task % blocks);
             let mut scratch = scratch[worker].lock().expect("never poisoned");
-            // SAFETY: tasks own distinct tokens or rows.
-            #[allow(unsafe_code)]
-            let scores = unsafe { scores.part(i * most + rows.start, rows.len()) };
-            for (score, row) in scores.iter_mut().zip(rows) {
-                *score = prepared[i].score(layout, cache.row(layer, Series::Index, &span.pages, row), &mut scratch);
+            let group = group * TOKENS..tokens.len().min((group + 1) * TOKENS);
+            for first in (block * SCORED..most.min((block + 1) * SCORED)).step_by(ROWS) {
+                // Rows that are not there repeat the last one.
+                let row = |r: usize| cache.row(layer, Series::Index, &span.pages, (first + r).min(most - 1));
+                let keys = scratch.key_rows(layout, row);
+                for i in group.clone() {
+                    let n = visible(batch.positions()[tokens.start + i], 4).saturating_sub(first).min(ROWS);
+                    if n > 0 {
+                        // SAFETY: tasks own distinct tokens or rows.
+                        #[allow(unsafe_code)]
+                        let scores = unsafe { scores.part(i * most + first, n) };
+                        scores.copy_from_slice(&keys.scores(&prepared[i])[..n]);
+                    }
+                }
             }
         });
+    }
+}
+
+/// Rows of keys, ready to be scored.
+enum KeyRows<'a> {
+    Integers(&'a Keys),
+    /// Exact mode: `[ROWS][dim]`
+    Floats(&'a [f32]),
+}
+
+impl AttendScratch {
+    fn key_rows<'r>(&mut self, layout: RowLayout, row: impl Fn(usize) -> &'r [u8]) -> KeyRows<'_> {
+        if let RowLayout::Fp4 { .. } = layout {
+            self.keys.fill(Family::current(), std::array::from_fn(row));
+            return KeyRows::Integers(&self.keys);
+        }
+        let floats = &mut self.tile[..ROWS * layout.width()];
+        for (r, floats) in floats.chunks_mut(layout.width()).enumerate() {
+            rows::decode(layout, row(r), floats);
+        }
+        KeyRows::Floats(floats)
+    }
+}
+
+impl KeyRows<'_> {
+    fn scores(&self, query: &PreparedQuery) -> [f32; ROWS] {
+        match self {
+            KeyRows::Integers(keys) => indexer::scores(Family::current(), &query.integers(), keys),
+            KeyRows::Floats(rows) => {
+                let dim = rows.len() / ROWS;
+                std::array::from_fn(|r| indexer::score_f32(&query.values, &query.weights, &rows[r * dim..][..dim]))
+            }
+        }
     }
 }

@@ -19,14 +19,6 @@ pub(crate) struct Step<'a> {
     pub(crate) angles: &'a Angles,
 }
 
-impl Step<'_> {
-    /// The rotation of token `t`.
-    pub(crate) fn angles_of(&self, t: usize) -> &[(f32, f32)] {
-        let pairs = self.angles.len() / self.batch.len();
-        &self.angles[t * pairs..][..pairs]
-    }
-}
-
 /// Compressed rows that the token at `position` sees.
 pub(crate) fn visible(position: u32, ratio: usize) -> usize {
     (position as usize + 1) / ratio

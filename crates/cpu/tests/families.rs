@@ -2,6 +2,7 @@
 
 use ds4_cpu::Family;
 use ds4_cpu::kernels::activations::{quantise, sums_of_16};
+use ds4_cpu::kernels::indexer::{Keys, Query, ROWS as ROWS_SCORED, scores, unpack};
 use ds4_cpu::kernels::panels::{PANEL, pack, panel_len};
 use ds4_cpu::kernels::products::{Activation, TOKENS, float_mat_mat, float_mat_vec, has_mat_mat, mat_mat, mat_vec};
 use ds4_cpu::kernels::tile::{ROWS, Tile};
@@ -83,6 +84,23 @@ fn bits(y: &[f32]) -> Vec<u32> {
     y.iter().map(|y| if y.is_nan() { u32::MAX } else { y.to_bits() }).collect()
 }
 
+/// What docs/numerics.md says a row's score is, row by row.
+fn score_of(query: &Query<'_>, row: &[u8], dim: usize) -> f32 {
+    let (mut key, mut half_scales) = (vec![0; dim], vec![0.0; dim / 32]);
+    unpack(row, &mut key, &mut vec![0; dim / 32], &mut half_scales);
+    let mut score = 0.0f32;
+    for (h, weight) in query.weights.iter().enumerate() {
+        let mut s = 0.0f32;
+        for (b, half_scale) in half_scales.iter().enumerate() {
+            let q = &query.doubled[h * dim + 32 * b..][..32];
+            let dot: i32 = q.iter().zip(&key[32 * b..]).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+            s = (dot as f32).mul_add(query.half_scales[h * dim / 32 + b] * half_scale, s);
+        }
+        score = weight.mul_add(if s <= 0.0 { 0.0 } else { s }, score);
+    }
+    score
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -109,6 +127,33 @@ proptest! {
         };
         for family in Family::supported() {
             prop_assert_eq!(product(family), product(Family::Baseline), "{} on {}", format.name(), family);
+        }
+    }
+
+    #[test]
+    fn indexer_scores_are_those_of_each_row_alone(heads in 1usize..10, blocks in 1usize..6, seed: u64) {
+        let (mut random, dim) = (Random(seed), 32 * blocks);
+        // Codes of all kinds; scales about one, now and then a broken block's.
+        let mut row = || -> Vec<u8> {
+            let scale = |random: &mut Random| if random.bits() >> 60 == 0 { 255 } else { 120 + random.byte() % 16 };
+            let codes: Vec<u8> = (0..dim / 2).map(|_| random.byte()).collect();
+            codes.into_iter().chain((0..blocks).map(|_| scale(&mut random))).collect()
+        };
+        let rows: Vec<Vec<u8>> = (0..ROWS_SCORED).map(|_| row()).collect();
+        let (mut doubled, mut offsets, mut half_scales) =
+            (vec![0; heads * dim], vec![0; heads * blocks], vec![0.0; heads * blocks]);
+        for h in 0..heads {
+            let part = h * blocks..(h + 1) * blocks;
+            unpack(&row(), &mut doubled[h * dim..][..dim], &mut offsets[part.clone()], &mut half_scales[part]);
+        }
+        let weights: Vec<f32> = (0..heads).map(|_| random.f32(Size::Usual)).collect();
+        let query =
+            Query { doubled: &doubled, offsets: &offsets, half_scales: &half_scales, weights: &weights };
+        let want: Vec<f32> = rows.iter().map(|row| score_of(&query, row, dim)).collect();
+        for family in Family::supported() {
+            let mut keys = Keys::new(dim);
+            keys.fill(family, std::array::from_fn(|r| &rows[r][..]));
+            prop_assert_eq!(bits(&scores(family, &query, &keys)), bits(&want), "{}", family);
         }
     }
 

@@ -1,7 +1,13 @@
 //! The indexer: Hadamard transform, scores of compressed rows, the best of them (docs/numerics.md 5).
 
+use ds4_model::RowLayout;
+
 use super::math::dot;
 use super::rows::{FP4_BLOCK, fp4_block};
+use super::tile::Line;
+use super::{Family, scalar};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 
 kernel! {
 /// Hadamard transform in natural order, scaled to keep lengths. The length is a power of two.
@@ -24,43 +30,87 @@ pub fn hadamard(x: &mut [f32]) {
 }
 }
 
+/// Stored rows that are scored side by side.
+pub const ROWS: usize = 16;
+/// Added to doubled codes of keys, so that none is negative.
+pub const OFFSET: i8 = 16;
+
 /// A query row of every indexer head, FP4: twice the values as integers, half the scales.
 pub struct Query<'a> {
     /// `[heads][dim]`
     pub doubled: &'a [i8],
+    /// `[heads][dim / 32]`: -[`OFFSET`] times the sum of a block
+    pub offsets: &'a [i32],
     /// `[heads][dim / 32]`
     pub half_scales: &'a [f32],
     /// `[heads]`
     pub weights: &'a [f32],
 }
 
-kernel! {
-/// Splits rounded query rows (`[heads]` rows as stored) into integers and scales.
-pub fn unpack(row: &[u8], dim: usize, doubled: &mut [i8], half_scales: &mut [f32]) {
-    for (b, (doubled, scale)) in doubled.as_chunks_mut::<FP4_BLOCK>().0.iter_mut().zip(half_scales).enumerate() {
-        *scale = fp4_block(row, dim, b, doubled);
-    }
-}
+/// [`ROWS`] stored rows, four channels of each side by side.
+pub struct Keys {
+    /// `[dim / 4]`: four channels of every row, twice their values and [`OFFSET`]
+    pub(super) quads: Vec<Line>,
+    /// `[dim / 32]`: half the scales of every row
+    pub(super) half_scales: Vec<[f32; ROWS]>,
 }
 
-kernel! {
-/// Score of one stored row (its integers and half scales as from [`unpack`]).
-pub fn score(query: &Query<'_>, key: &[i8], key_scales: &[f32]) -> f32 {
-    let (dim, blocks) = (key.len(), key_scales.len());
-    let mut score = 0.0f32;
-    for (h, &weight) in query.weights.iter().enumerate() {
-        let q = &query.doubled[h * dim..][..dim];
-        let scales = &query.half_scales[h * blocks..][..blocks];
-        let mut s = 0.0f32;
-        for b in 0..blocks {
-            let range = b * FP4_BLOCK..(b + 1) * FP4_BLOCK;
-            let dot: i32 = q[range.clone()].iter().zip(&key[range]).map(|(a, b)| *a as i32 * *b as i32).sum();
-            s = (dot as f32).mul_add(scales[b] * key_scales[b], s);
-        }
-        score = weight.mul_add(relu(s), score);
+impl Keys {
+    /// Memory for rows of `dim` channels.
+    pub fn new(dim: usize) -> Self {
+        Self { quads: vec![Line([1; 64]); dim / 4], half_scales: vec![[f32::NAN; ROWS]; dim / FP4_BLOCK] }
     }
-    score
+
+    /// Bytes that [`Keys::new`] takes.
+    pub fn bytes(dim: usize) -> usize {
+        dim / 4 * 64 + dim / FP4_BLOCK * 4 * ROWS
+    }
+
+    /// Takes over the stored rows `rows`.
+    pub fn fill(&mut self, family: Family, rows: [&[u8]; ROWS]) {
+        assert!(family.is_supported(), "this machine has no {family}");
+        let dim = 4 * self.quads.len();
+        assert!(rows.iter().all(|row| row.len() == RowLayout::Fp4 { width: dim }.bytes()), "rows of {dim} channels");
+        match family {
+            // SAFETY: the machine has the family's instructions.
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code)]
+            Family::Avx512 => unsafe { avx512::indexer::fill(self, rows) },
+            _ => scalar::indexer::fill(self, rows),
+        }
+    }
 }
+
+/// Scores of the rows of `keys`.
+pub fn scores(family: Family, query: &Query<'_>, keys: &Keys) -> [f32; ROWS] {
+    assert!(family.is_supported(), "this machine has no {family}");
+    let (heads, quads, blocks) = (query.weights.len(), keys.quads.len(), keys.half_scales.len());
+    assert_eq!(query.doubled.len(), heads * 4 * quads, "query rows are as wide as keys");
+    assert!(
+        query.half_scales.len() == heads * blocks && query.offsets.len() == heads * blocks,
+        "{blocks} blocks a row"
+    );
+    match family {
+        // SAFETY: the machine has the family's instructions.
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        Family::Avx512 => unsafe { avx512::indexer::scores(query, keys) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        Family::Avx2 => unsafe { avx2::indexer::scores(query, keys) },
+        _ => scalar::indexer::scores(query, keys),
+    }
+}
+
+/// Splits a stored query row into integers with their offsets, and scales.
+pub fn unpack(row: &[u8], doubled: &mut [i8], offsets: &mut [i32], half_scales: &mut [f32]) {
+    let dim = doubled.len();
+    let blocks = doubled.as_chunks_mut::<FP4_BLOCK>().0.iter_mut();
+    for (b, ((doubled, offset), scale)) in blocks.zip(offsets).zip(half_scales).enumerate() {
+        *scale = fp4_block(row, dim, b, doubled);
+        *offset = -i32::from(OFFSET) * doubled.iter().map(|q| i32::from(*q)).sum::<i32>();
+    }
 }
 
 kernel! {
@@ -75,7 +125,7 @@ pub fn score_f32(q: &[f32], weights: &[f32], key: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn relu(s: f32) -> f32 {
+pub(super) fn relu(s: f32) -> f32 {
     if s <= 0.0 { 0.0 } else { s }
 }
 

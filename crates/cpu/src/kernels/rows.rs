@@ -9,7 +9,7 @@ pub const FP4_BLOCK: usize = 32;
 /// Scale byte of a block that held a NaN or infinity.
 const BROKEN: u8 = 255;
 /// Twice the value of each e2m1 code.
-const FP4_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+pub(super) const FP4_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// Stores `x` as a row.
 pub fn encode(layout: RowLayout, x: &[f32], row: &mut [u8]) {

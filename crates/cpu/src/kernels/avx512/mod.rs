@@ -7,6 +7,7 @@ use std::arch::x86_64::*;
 
 pub(crate) mod float;
 pub(crate) mod gemm;
+pub(crate) mod indexer;
 pub(crate) mod iq2_xxs;
 pub(crate) mod limits;
 pub(crate) mod q2_k;

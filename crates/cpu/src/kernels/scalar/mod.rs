@@ -1,6 +1,7 @@
 //! Products in plain code: the truth that the other families are tested against.
 
 pub(crate) mod float;
+pub(crate) mod indexer;
 pub(crate) mod iq2_xxs;
 pub(crate) mod limits;
 pub(crate) mod q2_k;
