@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ds4_cpu::kernels::activations::{quantise, sums_of_16};
 use ds4_cpu::kernels::panels::{PANEL, pack, panel_len};
-use ds4_cpu::kernels::products::{Activation, float_mat_vec, has_mat_mat, mat_mat, mat_vec};
+use ds4_cpu::kernels::products::{Activation, FEW, float_mat_vec, has_mat_few, has_mat_mat, mat_few, mat_mat, mat_vec};
 use ds4_cpu::kernels::tile::{ROWS, Tile};
 use ds4_cpu::{Family, MachineLimits, large_pages};
 use ds4_gguf::Format;
@@ -15,7 +15,7 @@ use ds4_gguf::Format;
 /// Format and columns of a row as the model has them.
 const MATRICES: [(Format, usize); 5] =
     [(Format::Q8_0, 4096), (Format::Q8_0, 8192), (Format::IQ2_XXS, 4096), (Format::Q2_K, 2048), (Format::Q4_K, 4096)];
-const TOKENS: [usize; 5] = [3, 6, 12, 48, 510];
+const TOKENS: [usize; 6] = [2, 3, 6, 12, 48, 510];
 /// More than any cache holds.
 const MEMORY: usize = 1 << 29;
 /// Less than the second cache holds.
@@ -73,6 +73,9 @@ fn vectors(family: Family, format: Format, cols: usize, memory: &[u8]) -> f64 {
 
 /// G products a second with several tokens; weights come from memory.
 fn matrices(family: Family, format: Format, cols: usize, memory: &[u8], tokens: usize) -> f64 {
+    if tokens <= FEW && has_mat_few(family, format) {
+        return few(family, format, cols, memory, tokens);
+    }
     let row_bytes = cols / format.block_len() * format.block_bytes();
     let x = Tokens::new(tokens, cols, format.block_len());
     let len = panel_len(cols, format.block_len());
@@ -90,6 +93,20 @@ fn matrices(family: Family, format: Format, cols: usize, memory: &[u8], tokens: 
             });
         }
         tiles * ROWS * cols * tokens
+    })
+}
+
+/// [`matrices`] for kernels of few tokens.
+fn few(family: Family, format: Format, cols: usize, memory: &[u8], tokens: usize) -> f64 {
+    let x = Tokens::new(tokens, cols, format.block_len());
+    let x: Vec<Activation<'_>> = (0..tokens).map(|t| x.token(t)).collect();
+    let task = 8 * ROWS * (cols / format.block_len() * format.block_bytes());
+    let mut y = vec![0.0; 8 * ROWS];
+    best(|| {
+        for w in memory.chunks_exact(task) {
+            mat_few(family, format, w, cols, &x, |_, r, part| y[r..][..part.len()].copy_from_slice(part));
+        }
+        memory.len() / task * 8 * ROWS * cols * tokens
     })
 }
 

@@ -7,11 +7,13 @@ use ds4_gguf::{Format, blocks};
 use ds4_model::{Activations, Matrix, Numerics, Shape};
 
 use crate::kernels::Family;
-use crate::kernels::products::{TOKENS, f32_row, float_mat_mat, float_mat_vec, has_mat_mat, mat_mat, mat_vec};
+use crate::kernels::products::{
+    FEW, TOKENS, f32_row, float_mat_mat, float_mat_vec, has_mat_few, has_mat_mat, mat_few, mat_mat, mat_vec,
+};
 use crate::kernels::tile::{ROWS, Tile};
 use crate::kernels::unpacked::SuperRow;
 use crate::pool::{Pool, SharedSlice, rows_per_task};
-use crate::quantised::{MANY, Quantised, Uses};
+use crate::quantised::{MANY, Quantised, Uses, least_for_panels};
 
 /// What one thread unpacks weight rows into.
 pub(crate) struct RowScratch {
@@ -137,7 +139,7 @@ impl Product<'_> {
             // SAFETY: the caller's promise.
             unsafe { self.out.part(place * self.stride + part.column + rows.start + from, len) }
         };
-        if self.integers && has_mat_mat(family) && uses.len() >= MANY {
+        if self.integers && uses.len() >= least_for_panels(self.format) {
             let panels = self.quantised.panels(index, self.cols);
             for (i, w) in w.chunks(ROWS * row_bytes).enumerate() {
                 let len = w.len() / row_bytes;
@@ -145,6 +147,12 @@ impl Product<'_> {
                     out(uses.get(t).1, i * ROWS, len).copy_from_slice(&y[..len]);
                 });
             }
+        } else if self.integers && uses.len() > 1 && has_mat_few(family, self.format) {
+            let x: [_; FEW] =
+                std::array::from_fn(|i| self.quantised.row(self.format, uses.get(i.min(uses.len() - 1)).0, self.cols));
+            mat_few(family, self.format, w, self.cols, &x[..uses.len()], |t, r, y| {
+                out(uses.get(t).1, r, y.len()).copy_from_slice(y);
+            });
         } else if is_float(self.format) || self.integers && (self.format == Format::Q8_0 || uses.len() < MANY) {
             let mut done = 0;
             while !self.integers && done + TOKENS <= uses.len() {

@@ -6,7 +6,7 @@ use ds4_model::{Activations, Numerics, Shape};
 use crate::kernels::Family;
 use crate::kernels::activations::{quantise, sums_of_16};
 use crate::kernels::panels::{PANEL, pack, panel_len};
-use crate::kernels::products::{Activation, SUPER, has_mat_mat};
+use crate::kernels::products::{Activation, FEW, SUPER, has_mat_few, has_mat_mat};
 use crate::pool::{Pool, SharedSlice};
 
 /// Eight-bit activations of up to T tokens, kept until [`Quantised::clear`].
@@ -39,6 +39,8 @@ struct Packed {
     first: Vec<usize>,
     /// Block length, 0 when there is nothing
     block: usize,
+    /// Fewest rows of a part that has panels
+    least: usize,
 }
 
 /// Which input rows meet one part of a matrix product, and where their products go: `(input row, output row)` of each.
@@ -160,18 +162,18 @@ impl Quantised {
         parts: usize,
         uses: impl Fn(usize) -> Uses<'u> + Sync,
     ) {
-        let block = format.block_len();
-        if self.packed.block == block {
+        let (block, least) = (format.block_len(), least_for_panels(format));
+        if (self.packed.block, self.packed.least) == (block, least) {
             return;
         }
         let mut packed = std::mem::take(&mut self.packed);
-        packed.block = block;
+        (packed.block, packed.least) = (block, least);
         packed.list.clear();
         packed.first.clear();
         for part in 0..parts {
             packed.first.push(packed.list.len());
             let rows = uses(part).len();
-            if rows >= MANY {
+            if rows >= least {
                 packed.list.extend((0..rows).step_by(PANEL).map(|first| (part, first)));
             }
         }
@@ -201,5 +203,14 @@ impl Quantised {
     }
 }
 
-/// Rows from which on a weight row is unpacked once for all of them.
+/// Rows from which on weights are unpacked into a tile for all of them.
 pub(crate) const MANY: usize = 3;
+
+/// Rows of a part from which on it has panels.
+pub(crate) fn least_for_panels(format: Format) -> usize {
+    let family = Family::current();
+    if !has_mat_mat(family) {
+        return usize::MAX;
+    }
+    if has_mat_few(family, format) { FEW + 1 } else { MANY }
+}

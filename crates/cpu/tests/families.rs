@@ -4,7 +4,9 @@ use ds4_cpu::Family;
 use ds4_cpu::kernels::activations::{quantise, sums_of_16};
 use ds4_cpu::kernels::indexer::{Keys, Query, ROWS as ROWS_SCORED, scores, unpack};
 use ds4_cpu::kernels::panels::{PANEL, pack, panel_len};
-use ds4_cpu::kernels::products::{Activation, TOKENS, float_mat_mat, float_mat_vec, has_mat_mat, mat_mat, mat_vec};
+use ds4_cpu::kernels::products::{
+    Activation, FEW, TOKENS, float_mat_mat, float_mat_vec, has_mat_few, has_mat_mat, mat_few, mat_mat, mat_vec,
+};
 use ds4_cpu::kernels::tile::{ROWS, Tile};
 use ds4_cpu::kernels::unpacked::SuperRow;
 use ds4_gguf::{Format, blocks};
@@ -154,6 +156,36 @@ proptest! {
             let mut keys = Keys::new(dim);
             keys.fill(family, std::array::from_fn(|r| &rows[r][..]));
             prop_assert_eq!(bits(&scores(family, &query, &keys)), bits(&want), "{}", family);
+        }
+    }
+
+    #[test]
+    fn products_with_few_tokens_have_the_scalar_bits(
+        format in prop::sample::select(&INTEGERS[..]),
+        size in prop::sample::select(&[Size::Usual, Size::Any][..]),
+        rows in 1usize..150,
+        blocks in 1usize..20,
+        tokens in 2..=FEW,
+        seed: u64,
+    ) {
+        let mut random = Random(seed);
+        let (block, cols) = (format.block_len(), blocks * format.block_len());
+        let w = random.blocks(format, rows * blocks, size);
+        let (mut q, mut d, mut sums) = (vec![0; tokens * cols], vec![0.0; tokens * blocks], vec![0; tokens * cols / 16]);
+        let x: Vec<f32> = (0..tokens * cols).map(|_| random.f32(size)).collect();
+        quantise(&x, block, &mut q, &mut d);
+        sums_of_16(&q, &mut sums);
+        let x: Vec<Activation> = (0..tokens)
+            .map(|t| Activation { q: &q[t * cols..][..cols], d: &d[t * blocks..][..blocks], sums: &sums[t * cols / 16..][..cols / 16] })
+            .collect();
+        for family in Family::supported().filter(|f| has_mat_few(*f, format)) {
+            let mut y = vec![vec![f32::NAN; rows]; tokens];
+            mat_few(family, format, &w, cols, &x, |t, r, part| y[t][r..][..part.len()].copy_from_slice(part));
+            for (x, y) in x.iter().zip(&y) {
+                let mut want = vec![f32::NAN; rows];
+                mat_vec(Family::Baseline, format, &w, *x, &mut want);
+                prop_assert_eq!(bits(y), bits(&want), "{} on {}", format.name(), family);
+            }
         }
     }
 

@@ -86,6 +86,43 @@ pub fn mat_mat(
     }
 }
 
+/// Most tokens of [`mat_few`]: more would need more registers than there are.
+pub const FEW: usize = 4;
+
+/// Whether the family has [`mat_few`] for the format.
+pub fn has_mat_few(family: Family, format: Format) -> bool {
+    family == Family::Avx512 && format == Format::IQ2_XXS
+}
+
+/// `put(t, r, y)` gets `y[i] = w[r + i] · x[t]` for each of 2 to [`FEW`] tokens, for all stored rows `w` of `cols`
+/// columns: every weight is unpacked once, and meets the tokens before it leaves its register.
+pub fn mat_few(
+    family: Family,
+    format: Format,
+    w: &[u8],
+    cols: usize,
+    x: &[Activation<'_>],
+    mut put: impl FnMut(usize, usize, &[f32]),
+) {
+    assert!(family.is_supported() && has_mat_few(family, format), "{family} has no such products");
+    let row_bytes = cols / format.block_len() * format.block_bytes();
+    x.iter().for_each(|x| {
+        assert_eq!(x.q.len(), cols);
+        check(format, w, *x, w.len() / row_bytes);
+    });
+    // SAFETY: the machine has the family's instructions.
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unsafe_code)]
+    unsafe {
+        match *x {
+            [a, b] => avx512::iq2_xxs::mat_few(w, row_bytes, [a, b], &mut put),
+            [a, b, c] => avx512::iq2_xxs::mat_few(w, row_bytes, [a, b, c], &mut put),
+            [a, b, c, d] => avx512::iq2_xxs::mat_few(w, row_bytes, [a, b, c, d], &mut put),
+            _ => panic!("{} tokens are not few", x.len()),
+        }
+    }
+}
+
 /// `y[r] = w[r] · x` for stored F32, F16 or BF16 rows.
 pub fn float_mat_vec(family: Family, format: Format, w: &[u8], x: &[f32], y: &mut [f32]) {
     assert!(family.is_supported(), "this machine has no {family}");

@@ -20,8 +20,6 @@ use super::tile::{Line, ROWS, Tile};
 
 /// How far ahead of a row's bytes memory is asked for when rows come one after another.
 const AHEAD: usize = 4096;
-/// The same when 32 rows are read side by side.
-const AHEAD_IN_TILE: usize = 1024;
 
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
@@ -112,6 +110,18 @@ fn prefetch(x: &[u8], ahead: usize, bytes: usize) {
     let ahead = x.as_ptr().wrapping_add(ahead).cast::<i8>();
     for line in 0..bytes.div_ceil(64) {
         _mm_prefetch::<_MM_HINT_NTA>(ahead.wrapping_add(64 * line));
+    }
+}
+
+/// Asks for part `i` of `parts` of the rows after `w`, as long as those: while a tile is unpacked row beside row, the next
+/// one comes out of memory as one stream.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn prefetch_next_tile(w: &[u8], i: usize, parts: usize) {
+    let each = w.len().div_ceil(parts);
+    let next = w.as_ptr().wrapping_add(w.len() + i * each).cast::<i8>();
+    for line in 0..each.div_ceil(64) {
+        _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(64 * line));
     }
 }
 

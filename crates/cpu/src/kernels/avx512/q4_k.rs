@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 use ds4_gguf::blocks::q4_k::{BLOCK_BYTES, scales_and_mins};
 
 use super::{
-    AHEAD, AHEAD_IN_TILE, Activation, HELD, Held, ROWS, SUPER, Tile, Unpacking, fold4, lane_places, lanes_of, load,
-    load_half, load_two, part, prefetch, store_half,
+    AHEAD, Activation, HELD, Held, ROWS, SUPER, Tile, Unpacking, fold4, lane_places, lanes_of, load, load_half,
+    load_two, part, prefetch, prefetch_next_tile, store_half,
 };
 
 /// `y[r] = w[r] · x`
@@ -72,11 +72,12 @@ fn sum_of_mins(mins: [u8; 8], by_16: &[i16; 16]) -> __m256i {
 pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
     let last = w.len() / row_bytes - 1;
     let mut unpacking = Unpacking::new();
-    for (u, i) in lane_places(row_bytes / BLOCK_BYTES).enumerate() {
+    let units = row_bytes / BLOCK_BYTES;
+    for (u, i) in lane_places(units).enumerate() {
+        prefetch_next_tile(w, u, units);
         for half in 0..ROWS / 16 {
             for r in 0..16 {
                 let block: &[u8; BLOCK_BYTES] = part(w, (16 * half + r).min(last) * row_bytes + u * BLOCK_BYTES);
-                prefetch(block, AHEAD_IN_TILE, BLOCK_BYTES);
                 nibbles(block, &mut unpacking.w[r]);
                 let (scales, mins) = scales_and_mins(block);
                 for j in 0..8 {

@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 use ds4_gguf::blocks::q8_0::{BLOCK_BYTES, BLOCK_LEN};
 
 use super::{
-    AHEAD_IN_TILE, Activation, Line, ROWS, Tile, add_in_half_lanes, fold4, lane_places, lanes_of, load_eight,
-    load_half, part, prefetch, store, transpose, widen_16,
+    Activation, Line, ROWS, Tile, add_in_half_lanes, fold4, lane_places, lanes_of, load_eight, load_half, part,
+    prefetch_next_tile, store, transpose, widen_16,
 };
 use crate::kernels::scalar;
 
@@ -66,7 +66,9 @@ fn scales(w: &[u8; GROUP_BYTES]) -> __m256 {
 pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
     let high_bit = _mm512_set1_epi8(-128);
     let last = w.len() / row_bytes - 1;
-    for (u, i) in lane_places(row_bytes / BLOCK_BYTES).enumerate() {
+    let units = row_bytes / BLOCK_BYTES;
+    for (u, i) in lane_places(units).enumerate() {
+        prefetch_next_tile(w, u, units);
         for half in 0..ROWS / 16 {
             let block =
                 |r: usize| -> &[u8; BLOCK_BYTES] { part(w, (16 * half + r).min(last) * row_bytes + u * BLOCK_BYTES) };
@@ -76,7 +78,6 @@ pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
             }
             let mut d = [0; 16];
             for r in 0..16 {
-                prefetch(block(r), AHEAD_IN_TILE, BLOCK_BYTES);
                 d[r] = u16::from_le_bytes(*part(block(r), 0));
             }
             tile.d[2 * i + half] = widen_16(&d);
