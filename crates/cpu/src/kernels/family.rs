@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-/// A set of instructions that kernels are written or compiled for, from the least to the most.
+/// A set of instructions that kernels are written or compiled for; those of an architecture from the least to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// What every machine of the architecture has: the scalar kernels as they stand.
@@ -12,6 +12,8 @@ pub enum Family {
     Avx2,
     /// x86-64 with AVX-512 (VNNI, VBMI) and GFNI: Ice Lake, Zen 4 and later.
     Avx512,
+    /// ARM with the dot product instructions: Apple M1, Neoverse N1, Cortex-A76 and later.
+    Neon,
 }
 
 /// The variable that asks for a family other than the machine's best.
@@ -26,8 +28,14 @@ pub struct FamilyError {
 }
 
 impl Family {
-    /// Every family, the least first.
-    pub const ALL: [Family; 3] = [Family::Baseline, Family::Avx2, Family::Avx512];
+    /// The families of this architecture, the least first.
+    pub const ALL: &[Family] = if cfg!(target_arch = "x86_64") {
+        &[Family::Baseline, Family::Avx2, Family::Avx512]
+    } else if cfg!(target_arch = "aarch64") {
+        &[Family::Baseline, Family::Neon]
+    } else {
+        &[Family::Baseline]
+    };
 
     /// The name that `DS4_CPU` knows it by.
     pub fn name(self) -> &'static str {
@@ -35,6 +43,7 @@ impl Family {
             Family::Baseline => "baseline",
             Family::Avx2 => "avx2",
             Family::Avx512 => "avx512",
+            Family::Neon => "neon",
         }
     }
 
@@ -46,12 +55,12 @@ impl Family {
 
     /// Whether this machine has it.
     pub fn is_supported(self) -> bool {
-        self <= Self::best()
+        Self::ALL.contains(&self) && self <= Self::best()
     }
 
     /// The families of this machine, the least first.
     pub fn supported() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|f| f.is_supported())
+        Self::ALL.iter().copied().filter(|f| f.is_supported())
     }
 
     /// The family that `DS4_CPU` asks for, or the best.
@@ -96,7 +105,12 @@ fn detect() -> Family {
     if wide { Family::Avx512 } else { Family::Avx2 }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+fn detect() -> Family {
+    if std::arch::is_aarch64_feature_detected!("dotprod") { Family::Neon } else { Family::Baseline }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn detect() -> Family {
     Family::Baseline
 }
@@ -116,8 +130,14 @@ mod tests {
     }
 
     #[test]
+    fn no_machine_has_the_families_of_another_architecture() {
+        assert!(!(Family::Neon.is_supported() && Family::Avx2.is_supported()));
+    }
+
+    #[test]
     fn every_machine_has_the_baseline() {
         assert!(Family::Baseline.is_supported());
         assert!(Family::current().is_supported());
+        assert_eq!(Family::requested(), Ok(Family::current()), "DS4_CPU asks for what is there");
     }
 }

@@ -1,5 +1,7 @@
 //! Loops that do nothing but read, or nothing but multiply, to measure what a machine allows.
 
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::{Family, scalar};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
@@ -49,6 +51,10 @@ pub fn multiply(family: Family, repeat: usize) -> usize {
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
         Family::Avx2 => unsafe { avx2::limits::multiply(repeat) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        #[allow(unsafe_code)]
+        Family::Neon => unsafe { neon::limits::multiply(repeat) },
         _ => scalar::limits::multiply(repeat),
     }
 }

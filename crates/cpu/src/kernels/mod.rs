@@ -1,9 +1,9 @@
 //! The arithmetic, written to `docs/numerics.md`.
 //!
 //! Most kernels are one scalar body that the compiler turns into vectors for each [`Family`] (`kernel!`). Products of
-//! weights, where the time goes, are written out for each: `scalar` is the truth, `avx2` and `avx512` mirror it file by
-//! file and name by name, `products` chooses. A kernel is a plain function over slices; it never allocates and knows no
-//! threads.
+//! weights, where the time goes, are written out for each: `scalar` is the truth, `avx2`, `avx512` and `neon` mirror it
+//! file by file and name by name, `products` chooses. A kernel is a plain function over slices; it never allocates and
+//! knows no threads.
 
 /// Declares a kernel and compiles its body once for each family. All give the same bits: nothing in the language lets
 /// the compiler reorder or contract floating-point arithmetic. Bodies use plain loops: a closure that is handed to the
@@ -33,7 +33,19 @@ macro_rules! kernel {
                     // SAFETY: as above.
                     #[allow(unsafe_code)]
                     Family::Avx2 => return unsafe { avx2($($arg),*) },
-                    Family::Baseline => {}
+                    _ => {}
+                }
+            }
+            #[cfg(target_arch = "aarch64")]
+            {
+                #[target_feature(enable = "neon,dotprod")]
+                fn neon($($arg: $type),*) $(-> $result)? {
+                    body($($arg),*)
+                }
+                if crate::kernels::Family::current() == crate::kernels::Family::Neon {
+                    // SAFETY: the current family is one that this machine has.
+                    #[allow(unsafe_code)]
+                    return unsafe { neon($($arg),*) };
                 }
             }
             body($($arg),*)
@@ -61,6 +73,8 @@ pub mod unpacked;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 pub use family::{Family, FamilyError};

@@ -2,6 +2,8 @@
 
 use ds4_gguf::Format;
 
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::tile::{ROWS, Tile};
 use super::{Family, math, scalar};
 #[cfg(target_arch = "x86_64")]
@@ -48,6 +50,17 @@ pub fn mat_vec(family: Family, format: Format, w: &[u8], x: Activation<'_>, y: &
                 _ => avx2::iq2_xxs::mat_vec(w, x, y),
             }
         },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        #[allow(unsafe_code)]
+        Family::Neon => unsafe {
+            match format {
+                Format::Q8_0 => neon::q8_0::mat_vec(w, x, y),
+                Format::Q4_K => neon::q4_k::mat_vec(w, x, y),
+                Format::Q2_K => neon::q2_k::mat_vec(w, x, y),
+                _ => neon::iq2_xxs::mat_vec(w, x, y),
+            }
+        },
         _ => match format {
             Format::Q8_0 => scalar::q8_0::mat_vec(w, x, y),
             Format::Q4_K => scalar::q4_k::mat_vec(w, x, y),
@@ -65,6 +78,7 @@ pub fn has_mat_mat(family: Family) -> bool {
 /// `put(t, y)` gets `y[r] = w[r] · x[t]` for each of `tokens` tokens and up to [`ROWS`] stored rows of `cols` columns, of
 /// a format with integer products. `packed` holds the tokens' panels, `tile` is memory for rows as long.
 #[allow(clippy::too_many_arguments, reason = "two matrices, memory, and a way out")]
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "no family elsewhere has it"))]
 pub fn mat_mat(
     family: Family,
     format: Format,
@@ -136,6 +150,10 @@ pub fn float_mat_vec(family: Family, format: Format, w: &[u8], x: &[f32], y: &mu
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
         Family::Avx2 => unsafe { avx2::float::mat_vec(format, w, x, y) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        #[allow(unsafe_code)]
+        Family::Neon => unsafe { neon::float::mat_vec(format, w, x, y) },
         _ => scalar::float::mat_vec(format, w, x, y),
     }
 }

@@ -32,7 +32,7 @@ pub const fn sign_mask(code: u8) -> u8 {
 }
 
 /// [`sign_mask`] of every code, each bit widened to a byte of ones.
-const SIGNS: [u64; 128] = {
+pub static SIGNS: [u64; 128] = {
     let mut signs = [0; 128];
     let mut code = 0;
     while code < 128 {

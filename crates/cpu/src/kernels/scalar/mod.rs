@@ -11,18 +11,18 @@ pub(crate) mod q8_0;
 use super::products::{Activation, SUPER, fold4};
 
 /// Integers of one block of 256 columns.
-struct BlockSums {
-    d: f32,
-    dmin: f32,
+pub(crate) struct BlockSums {
+    pub(crate) d: f32,
+    pub(crate) dmin: f32,
     /// Σ scale·w·q
-    products: i32,
+    pub(crate) products: i32,
     /// Σ min·q; none in IQ2_XXS
-    mins: Option<i32>,
+    pub(crate) mins: Option<i32>,
 }
 
 /// One row: `sums(block, q, sums of q by 16)` of each block, then the lanes. `unit` is what the activation's scale counts.
 #[inline(always)]
-fn super_row<const N: usize>(
+pub(crate) fn super_row<const N: usize>(
     row: &[u8],
     x: Activation<'_>,
     unit: f32,
