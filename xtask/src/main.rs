@@ -2,9 +2,10 @@
 //!
 //! `cargo xtask test` runs every test and counts what this machine cannot run. `cargo xtask soak` runs the long ones:
 //! fuzzing, damaged files, bit identity, a very long context. `cargo xtask clients` lets the OpenAI and Anthropic SDKs and
-//! curl talk to the server.
+//! curl talk to the server. `cargo xtask neon` tests the kernels for ARM in an emulator.
 
 mod clients;
+mod neon;
 mod soak;
 mod test;
 
@@ -14,10 +15,12 @@ const USAGE: &str = "\
 usage: cargo xtask test [ARGUMENTS OF THE TEST RUNNER]
        cargo xtask soak [--slice] [PART]...
        cargo xtask clients
+       cargo xtask neon [--fetch]
 
 test     every test of the workspace, with cargo-nextest where it is installed
 soak     long runs; --slice: about a minute in all. Parts: fuzz, damage, bits, context
-clients  the SDKs of OpenAI and Anthropic, and curl, against ds4-server; needs python3 and pip";
+clients  the SDKs of OpenAI and Anthropic, and curl, against ds4-server; needs python3 and pip
+neon     the tests of ds4-cpu for ARM in an emulator; --fetch: first gets what that needs, on Debian";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -25,6 +28,8 @@ fn main() -> ExitCode {
         Some((command, rest)) if command == "test" => test::run(rest),
         Some((command, rest)) if command == "soak" => soak::run(rest),
         Some((command, [])) if command == "clients" => clients::run(),
+        Some((command, [])) if command == "neon" => neon::run(false),
+        Some((command, [option])) if command == "neon" && option == "--fetch" => neon::run(true),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
