@@ -3,6 +3,8 @@
 use ds4_model::RowLayout;
 
 use super::math::dot;
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::rows::{FP4_BLOCK, fp4_block};
 use super::tile::Line;
 use super::{Family, scalar};
@@ -76,6 +78,10 @@ impl Keys {
             #[cfg(target_arch = "x86_64")]
             #[allow(unsafe_code)]
             Family::Avx512 => unsafe { avx512::indexer::fill(self, rows) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            #[allow(unsafe_code)]
+            Family::Neon => unsafe { neon::indexer::fill(self, rows) },
             _ => scalar::indexer::fill(self, rows),
         }
     }
@@ -99,6 +105,10 @@ pub fn scores(family: Family, query: &Query<'_>, keys: &Keys) -> [f32; ROWS] {
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
         Family::Avx2 => unsafe { avx2::indexer::scores(query, keys) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        #[allow(unsafe_code)]
+        Family::Neon => unsafe { neon::indexer::scores(query, keys) },
         _ => scalar::indexer::scores(query, keys),
     }
 }

@@ -10,6 +10,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 pub(crate) mod float;
+pub(crate) mod indexer;
 pub(crate) mod iq2_xxs;
 pub(crate) mod limits;
 pub(crate) mod q2_k;
