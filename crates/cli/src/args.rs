@@ -105,7 +105,7 @@ Environment: DS4_MODEL (model file), DS4_THREADS (threads), DS4_LOCK_FILE (insta
 Exit codes: 0 success, 1 failure, 2 bad usage or another instance running, 130 interrupted.";
 
 /// Flags that other programs, or earlier versions, have.
-const ELSEWHERE: &[(&[&str], &str)] = &[
+pub(crate) const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["--server"], "is gone; the server is a program of its own (ds4-server)"),
     (&["--metal-graph-generate"], "is gone; -p generates"),
     (

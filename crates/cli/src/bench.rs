@@ -1,17 +1,18 @@
 //! `ds4 bench`: speed at growing context lengths, as a table.
 
 use std::fs::File;
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, parser::ValueSource};
 use ds4_chat::{Conversation, Message, Role};
-use ds4_cpu::{Family, MachineLimits};
+use ds4_cpu::MachineLimits;
 use ds4_dialog::{Prompt, Think};
 use ds4_engine::Model;
-use ds4_lab::bench::{Plan, Row, Work};
+use ds4_lab::bench::{Limits, Plan, Profile, Report, Row, Work};
 
-use crate::args::{explain, positive, read_text};
+use crate::args::{ELSEWHERE, explain, positive, read_text, refuse_foreign};
+use crate::dump::{create, logits_json, write_json};
 use crate::failure::Failure;
 use crate::open::Opened;
 use crate::runtime::Runtime;
@@ -49,12 +50,28 @@ struct Bench {
     #[arg(short = 'n', long, alias = "tokens", value_name = "N", default_value_t = 128, value_parser = positive)]
     gen_tokens: usize,
 
-    /// Write the table to a file
-    #[arg(long, value_name = "FILE")]
-    csv: Option<PathBuf>,
+    /// Measure N times; a row has the medians
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
+    repeat: usize,
     /// Measure how fast this machine reads memory and multiplies bytes, and add to each row what share of that it reached
     #[arg(long)]
     limits: bool,
+
+    /// Write the table to a file
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write machine, model, limits and rows as one JSON object to a file, or with - to stdout in place of the table
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw both rates against the context, with the limits if measured, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Write all logits at each context length to DIR/frontier_NNNNNN.logits.json
+    #[arg(long, value_name = "DIR")]
+    dump_frontier_logits_dir: Option<PathBuf>,
+    /// Then read the longest context once more with a watch on every operation, and say on stderr where the time goes
+    #[arg(long)]
+    profile: bool,
 
     #[command(flatten)]
     runtime: Runtime,
@@ -62,8 +79,8 @@ struct Bench {
 
 /// `ds4 bench …`
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
-    let args = args.iter().map(|a| if a == "-sys" { "--system" } else { a });
-    let matches = Bench::command().try_get_matches_from(args).map_err(|e| explain("ds4 bench", &e))?;
+    let words = words(args)?;
+    let matches = Bench::command().try_get_matches_from(words).map_err(|e| explain("ds4 bench", &e))?;
     let mut bench = Bench::from_arg_matches(&matches).map_err(|e| explain("ds4 bench", &e))?;
     if matches.value_source("ctx") == Some(ValueSource::CommandLine) {
         return Err(Failure::usage("--ctx: a benchmark's context is --ctx-alloc"));
@@ -84,6 +101,21 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     bench.measure()
 }
 
+/// The arguments with `-sys` spelled out; flags that are known and not there are refused.
+fn words(args: &[String]) -> Result<Vec<&str>, Failure> {
+    let mut words = Vec::new();
+    let mut text_follows = false;
+    for arg in args {
+        if !text_follows {
+            refuse_foreign(arg, ELSEWHERE)?;
+        }
+        let arg = if !text_follows && arg == "-sys" { "--system" } else { arg };
+        text_follows = arg == "--system" && !text_follows;
+        words.push(arg);
+    }
+    Ok(words)
+}
+
 impl Bench {
     fn measure(&self) -> Result<(), Failure> {
         let opened = Opened::new(&self.runtime)?;
@@ -92,25 +124,44 @@ impl Bench {
             let message = format!("the prompt has {} tokens, --ctx-max {} needs as many", tokens.len(), self.ctx_max);
             return Err(Failure::from(message));
         }
-        let limits = self.limits.then(|| Limits::measure(&opened));
-        let mut out: Box<dyn Write> = match &self.csv {
-            Some(path) => Box::new(File::create(path).map_err(|e| Failure::from(format!("{}: {e}", path.display())))?),
-            None => Box::new(std::io::stdout()),
-        };
-        let more = if limits.is_some() { ",prefill_share,gen_share" } else { "" };
-        writeln!(out, "{}{more}", Row::HEADER)?;
-        let plan = Plan {
+        let mut files = Files::create(self)?;
+        let options = *opened.engine.options();
+        let limits = self.limits.then(|| Limits {
+            machine: MachineLimits::measure(options.threads),
+            work: Work::of(&opened.model.weights, options.numerics.rows),
+        });
+        if let Some(limits) = &limits {
+            eprintln!("ds4: {}", limits.describe(options.threads, self.ctx_max));
+        }
+        let plan = self.plan();
+        files.head(limits.as_ref())?;
+        let mut rows = Vec::new();
+        ds4_lab::bench::run(&opened.engine, &tokens, &plan, |row, logits| -> Result<(), Failure> {
+            rows.push(*row);
+            if let Some(folder) = &self.dump_frontier_logits_dir {
+                let path = folder.join(format!("frontier_{:06}.logits.json", row.context));
+                write_json(&path, &logits_json(&opened.model, options.context, row.context, logits))?;
+            }
+            files.row(row, limits.as_ref())
+        })?;
+        files.report(&Report { engine: &opened.engine, plan: &plan, limits: limits.as_ref(), rows: &rows })?;
+        if self.profile {
+            drop(opened.engine);
+            eprint!("{}", Profile::measure(&opened.model, &options, &tokens[..self.ctx_max], self.gen_tokens));
+        }
+        Ok(())
+    }
+
+    fn plan(&self) -> Plan {
+        Plan {
             start: self.ctx_start,
             max: self.ctx_max,
             increment: self.step_incr,
             factor: self.step_mul,
             generate: self.gen_tokens,
-        };
-        ds4_lab::bench::run(&opened.engine, &tokens, &plan, |row| -> Result<(), Failure> {
-            let shares = limits.as_ref().map(|l| l.shares(row)).unwrap_or_default();
-            writeln!(out, "{}{shares}", row.csv())?;
-            Ok(out.flush()?)
-        })
+            repeat: self.repeat,
+            logits: self.dump_frontier_logits_dir.is_some(),
+        }
     }
 
     fn tokens(&self, model: &Model) -> Result<Vec<u32>, Failure> {
@@ -126,36 +177,64 @@ impl Bench {
     }
 }
 
-/// What machine and model allow.
-struct Limits {
-    /// Tokens per second.
-    prefill: f64,
-    decode: f64,
+/// Where results go.
+struct Files<'b> {
+    bench: &'b Bench,
+    /// None when stdout has the JSON.
+    table: Option<Box<dyn Write>>,
+    json: Option<Box<dyn Write>>,
+    plot: Option<BufWriter<File>>,
 }
 
-impl Limits {
-    /// Measures the machine and says what was found.
-    fn measure(opened: &Opened) -> Self {
-        let threads = opened.engine.options().threads;
-        let (machine, work) = (MachineLimits::measure(threads), Work::of(&opened.model.weights));
-        let limits = Self { prefill: work.prefill_limit(machine.products), decode: work.decode_limit(machine.read) };
-        eprintln!(
-            "ds4: {threads} threads ({}) read {:.1} GB/s and multiply {:.0} G bytes/s; a token takes {:.0} MB to decode, \
-             {:.2} G products to read: at most {:.1} and {:.0} tokens/s",
-            Family::current(),
-            machine.read / 1e9,
-            machine.products / 1e9,
-            work.decode_bytes / 1e6,
-            work.prefill_products / 1e9,
-            limits.decode,
-            limits.prefill,
-        );
-        limits
+impl<'b> Files<'b> {
+    /// Creates what was asked for, so that a name that cannot be written shows before an hour of measuring.
+    fn create(bench: &'b Bench) -> Result<Self, Failure> {
+        let to_stdout = bench.json.as_deref() == Some(Path::new("-"));
+        let table: Option<Box<dyn Write>> = match &bench.csv {
+            Some(path) => Some(Box::new(create(path)?)),
+            None if to_stdout => None,
+            None => Some(Box::new(std::io::stdout())),
+        };
+        let json: Option<Box<dyn Write>> = match &bench.json {
+            Some(_) if to_stdout => Some(Box::new(std::io::stdout())),
+            Some(path) => Some(Box::new(create(path)?)),
+            None => None,
+        };
+        let plot = bench.plot.as_deref().map(create).transpose()?;
+        if let Some(folder) = &bench.dump_frontier_logits_dir {
+            std::fs::create_dir_all(folder).map_err(|e| Failure::from(format!("{}: {e}", folder.display())))?;
+        }
+        Ok(Self { bench, table, json, plot })
     }
 
-    /// Two more columns of a row.
-    fn shares(&self, row: &Row) -> String {
-        format!(",{:.3},{:.3}", row.prefill_rate / self.prefill, row.decode_rate / self.decode)
+    fn head(&mut self, limits: Option<&Limits>) -> Result<(), Failure> {
+        let more = if limits.is_some() { format!(",{}", Limits::HEADER) } else { String::new() };
+        self.line(&format!("{}{more}", Row::HEADER))
+    }
+
+    fn row(&mut self, row: &Row, limits: Option<&Limits>) -> Result<(), Failure> {
+        let shares = limits.map(|l| l.shares(row).map(|s| format!(",{s:.3}")).concat()).unwrap_or_default();
+        self.line(&format!("{}{shares}", row.csv()))
+    }
+
+    /// A line of the table, at once.
+    fn line(&mut self, line: &str) -> Result<(), Failure> {
+        let Some(table) = &mut self.table else { return Ok(()) };
+        let name = self.bench.csv.as_deref().unwrap_or(Path::new("stdout"));
+        let written = writeln!(table, "{line}").and_then(|()| table.flush());
+        written.map_err(|e| Failure::from(format!("{}: {e}", name.display())))
+    }
+
+    fn report(self, report: &Report) -> Result<(), Failure> {
+        if let (Some(mut out), Some(path)) = (self.json, &self.bench.json) {
+            let written = writeln!(out, "{:#}", report.json()).and_then(|()| out.flush());
+            written.map_err(|e| Failure::from(format!("{}: {e}", path.display())))?;
+        }
+        if let (Some(mut out), Some(path)) = (self.plot, &self.bench.plot) {
+            let written = out.write_all(report.svg().as_bytes()).and_then(|()| out.flush());
+            written.map_err(|e| Failure::from(format!("{}: {e}", path.display())))?;
+        }
+        Ok(())
     }
 }
 

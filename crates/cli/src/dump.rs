@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use ds4_engine::{Event, Finish, Observe, Observed, Request, Sampling, TokenScore};
+use ds4_engine::{Event, Finish, Model, Observe, Observed, Request, Sampling, TokenScore};
 use ds4_gguf::Format;
 use ds4_tokenizer::Tokenizer;
 use serde_json::{Value, json};
@@ -61,27 +61,37 @@ fn dump_logits(opened: &Opened, tokens: &[u32], path: &Path) -> Result<(), Failu
             logits = all;
         }
     })?;
+    let document = logits_json(&opened.model, opened.engine.options().context, tokens.len(), &logits);
+    write_json(path, &document)
+}
+
+/// A file with one JSON document.
+pub(crate) fn write_json(path: &Path, document: &Value) -> Result<(), Failure> {
+    let mut out = create(path)?;
+    serde_json::to_writer(&mut out, document)?;
+    finish(out, path)
+}
+
+/// All logits after a prompt, and where they come from.
+pub(crate) fn logits_json(model: &Model, context: usize, prompt: usize, logits: &[f32]) -> Value {
     let finite = |x: &f32| if x.is_finite() { json!(x) } else { Value::Null };
     let best = (0..logits.len()).filter(|i| logits[*i].is_finite()).max_by(|a, b| {
         logits[*a].total_cmp(&logits[*b]).then(b.cmp(a)) // the lower id among equals
     });
-    let quant = opened.model.weights.layers.first().map(|l| l.feed_forward.experts.gate.format);
-    let document = json!({
+    let quant = model.weights.layers.first().map(|l| l.feed_forward.experts.gate.format);
+    json!({
         "source": "ds4",
-        "model": opened.model.name,
+        "model": model.name,
         "backend": "cpu",
         "mt": "off",
         "quant_bits": if quant == Some(Format::Q4_K) { 4 } else { 2 },
-        "prompt_tokens": tokens.len(),
-        "ctx": opened.engine.options().context,
+        "prompt_tokens": prompt,
+        "ctx": context,
         "vocab": logits.len(),
         "argmax_token": best,
         "argmax_logit": best.map(|i| finite(&logits[i])),
         "logits": logits.iter().map(finite).collect::<Vec<_>>(),
-    });
-    let mut out = create(path)?;
-    serde_json::to_writer(&mut out, &document)?;
-    finish(out, path)
+    })
 }
 
 fn dump_logprobs(args: &Args, opened: &Opened, tokens: Vec<u32>, path: &Path) -> Result<(), Failure> {
@@ -194,7 +204,8 @@ fn follow(run: ds4_engine::Run<'_, '_>, mut see: impl FnMut(Event)) -> Result<()
     Ok(())
 }
 
-fn create(path: &Path) -> Result<BufWriter<File>, Failure> {
+/// A file that takes what comes, or why not.
+pub(crate) fn create(path: &Path) -> Result<BufWriter<File>, Failure> {
     let file = File::create(path).map_err(|e| Failure::from(format!("{}: {e}", path.display())))?;
     Ok(BufWriter::new(file))
 }

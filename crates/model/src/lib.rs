@@ -13,6 +13,7 @@ mod numerics;
 mod ops;
 pub mod rope;
 mod shape;
+mod timed;
 mod weights;
 
 pub use batch::{Batch, Outputs, Span};
@@ -22,6 +23,7 @@ pub use forward::{NoTap, Scratch, Seen, Tap, attention, feed_forward, forward};
 pub use numerics::{Activations, NUMERICS_ID, Numerics, ROLLBACK, StoredRows};
 pub use ops::{Ops, Series};
 pub use shape::{Shape, Yarn};
+pub use timed::{OperationTime, Timed};
 pub use weights::{
     Attention, Compressor, Experts, FeedForward, HyperConnection, HyperHead, Indexer, Layer, Matrix, Mtp, Router,
     Selection, SharedExpert, Vector, Weights,

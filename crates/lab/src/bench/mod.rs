@@ -1,13 +1,22 @@
 //! How fast a model runs here: prefill and decode at growing context lengths, beside what the machine allows.
 
+mod limits;
+mod plot;
+mod profile;
+mod report;
+mod row;
 mod work;
 
-use ds4_engine::{Engine, Error, Event, Finish, Request, Usage};
+use ds4_engine::{Engine, Error, Event, Finish, Observe, Observed, Request, Sequence};
 use ds4_model::{CacheLayout, CachePlan, PAGE_TOKENS};
 
-pub use work::Work;
+pub use limits::Limits;
+pub use profile::Profile;
+pub use report::Report;
+pub use row::Row;
+pub use work::{AttentionWork, Work};
 
-/// Context lengths to measure at, and how much to generate at each.
+/// What to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// First context length.
@@ -20,6 +29,10 @@ pub struct Plan {
     pub factor: f64,
     /// Tokens to generate at each.
     pub generate: usize,
+    /// Runs of which a row has the medians, at least 1.
+    pub repeat: usize,
+    /// Whether to report the logits at each context length.
+    pub logits: bool,
 }
 
 impl Plan {
@@ -41,72 +54,61 @@ impl Plan {
     }
 }
 
-/// What was measured at one context length.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Row {
-    /// Tokens of context.
-    pub context: usize,
-    /// Tokens read to get there from the row before.
-    pub prefilled: usize,
-    /// Tokens read per second.
-    pub prefill_rate: f64,
-    /// Tokens generated.
-    pub generated: usize,
-    /// Tokens generated per second.
-    pub decode_rate: f64,
-    /// Bytes that a sequence of this length holds.
-    pub cache_bytes: usize,
-}
-
-impl Row {
-    /// The columns of [`Row::csv`].
-    pub const HEADER: &str = "ctx_tokens,prefill_tokens,prefill_tps,gen_tokens,gen_tps,kvcache_bytes";
-
-    /// One line of the table.
-    pub fn csv(&self) -> String {
-        let Self { context, prefilled, prefill_rate, generated, decode_rate, cache_bytes } = self;
-        format!("{context},{prefilled},{prefill_rate:.2},{generated},{decode_rate:.2},{cache_bytes}")
-    }
-}
-
 /// Reads `tokens` up to each context length of `plan` and generates greedily from there, without regard to the end of
 /// an answer. Between rows the sequence goes back to the context length. `tokens` holds at least `plan.max` of them and
-/// the engine's context one more than is read and generated.
+/// the engine's context one more than is read and generated. `see` gets each row and its logits, if the plan wants them,
+/// in the last of the runs.
 ///
 /// # Errors
-/// What the engine says.
+/// What the engine or `see` says.
 pub fn run<E: From<Error>>(
     engine: &Engine,
     tokens: &[u32],
     plan: &Plan,
-    mut row: impl FnMut(&Row) -> Result<(), E>,
+    mut see: impl FnMut(&Row, &[f32]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut sequence = engine.sequence()?;
-    let mut before = 0;
-    for context in plan.frontiers() {
-        // The first token is drawn from the prompt's logits and takes no step of its own: ask for one more.
-        let request =
-            Request { stop: Vec::new(), ..Request::greedy(tokens[..context].to_vec(), plan.generate + 1, u32::MAX) };
-        let usage = finish(sequence.submit(request)?)?;
-        row(&Row {
-            context,
-            prefilled: context - before,
-            prefill_rate: usage.prefill_rate(),
-            generated: usage.generated - 1,
-            decode_rate: (usage.generated - 1) as f64 / usage.decode.as_secs_f64().max(1e-9),
-            cache_bytes: cache_bytes(engine, context),
-        })?;
-        before = context;
+    let frontiers = plan.frontiers();
+    let mut rows = vec![Vec::new(); frontiers.len()];
+    for run in 1..=plan.repeat {
+        let mut sequence = engine.sequence()?;
+        let mut before = 0;
+        for (&context, rows) in frontiers.iter().zip(&mut rows) {
+            let (row, logits) = measure(&mut sequence, &tokens[..context], plan)?;
+            rows.push(Row { prefilled: context - before, cache_bytes: cache_bytes(engine, context), ..row });
+            if run == plan.repeat {
+                see(&Row::median(rows), &logits)?;
+            }
+            before = context;
+        }
     }
     Ok(())
 }
 
-fn finish(run: ds4_engine::Run<'_, '_>) -> Result<Usage, Error> {
-    for event in run {
+/// Reads the rest of `tokens` and generates; the row lacks what only its neighbours and the engine know.
+fn measure(sequence: &mut Sequence<'_>, tokens: &[u32], plan: &Plan) -> Result<(Row, Vec<f32>), Error> {
+    // The first token is drawn from the prompt's logits and takes no step of its own: ask for one more.
+    let mut request = Request { stop: Vec::new(), ..Request::greedy(tokens.to_vec(), plan.generate + 1, u32::MAX) };
+    if plan.logits {
+        request.observe = Observe::Logits;
+    }
+    let mut logits = Vec::new();
+    for event in sequence.submit(request)? {
         match event {
-            Event::Finished(Finish::Length | Finish::Context, usage) => return Ok(usage),
+            Event::Finished(Finish::Length | Finish::Context, usage) => {
+                let generated = usage.generated - 1;
+                let row = Row {
+                    context: tokens.len(),
+                    prefilled: 0,
+                    prefill_rate: usage.prefill_rate(),
+                    generated,
+                    decode_rate: generated as f64 / usage.decode.as_secs_f64().max(1e-9),
+                    cache_bytes: 0,
+                };
+                return Ok((row, logits));
+            }
             Event::Finished(finish, _) => return Err(Error::Stopped(format!("it ended with {finish:?}"))),
             Event::Failed(why) => return Err(Error::Stopped(why)),
+            Event::Observed(Observed::Logits(all)) => logits = all,
             _ => {}
         }
     }
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn frontiers_grow_by_sum_or_product_and_end_at_the_last_one() {
-        let plan = Plan { start: 2048, max: 7000, increment: 2048, factor: 1.0, generate: 1 };
+        let plan = Plan { start: 2048, max: 7000, increment: 2048, factor: 1.0, generate: 1, repeat: 1, logits: false };
         assert_eq!(plan.frontiers(), [2048, 4096, 6144, 7000]);
         assert_eq!(Plan { start: 3, max: 10, factor: 1.5, ..plan }.frontiers(), [3, 5, 8, 10]);
         assert_eq!(Plan { start: 9, max: 4, ..plan }.frontiers(), [4]);
