@@ -208,11 +208,7 @@ proptest! {
         let x: Vec<Activation> = (0..tokens)
             .map(|t| Activation { q: &q[t * cols..][..cols], d: &d[t * blocks..][..blocks], sums: &sums[t * cols / 16..][..cols / 16] })
             .collect();
-        let mut packed = vec![0; tokens.div_ceil(PANEL) * panel_len(cols, block)];
-        for (x, packed) in x.chunks(PANEL).zip(packed.chunks_mut(panel_len(cols, block))) {
-            pack(x.iter().copied(), block, packed);
-        }
-        let mut tile = Tile::new(cols);
+        let (packed, mut tile) = (panels(&x, block), Tile::new(cols));
         for family in Family::supported().filter(|f| has_mat_mat(*f)) {
             let mut seen = 0;
             mat_mat(family, format, &w, cols, &packed, tokens, &mut tile, |t, y| {
@@ -293,6 +289,16 @@ fn a_row_unpacked_for_many_tokens_gives_the_same_products() {
     }
 }
 
+/// The panels of tokens.
+fn panels(x: &[Activation<'_>], block: usize) -> Vec<i32> {
+    let len = panel_len(x[0].q.len(), block);
+    let mut packed = vec![0; x.len().div_ceil(PANEL) * len];
+    for (x, packed) in x.chunks(PANEL).zip(packed.chunks_mut(len)) {
+        pack(x.iter().copied(), block, packed);
+    }
+    packed
+}
+
 /// Eight-bit activations.
 fn quants(random: &mut Random, cols: usize) -> Vec<i8> {
     (0..cols).map(|_| (random.byte() as i8).max(-127)).collect()
@@ -314,13 +320,21 @@ fn extreme_quants_do_not_overflow() {
                 let (q, d) = (vec![q; cols], vec![1.0; 32]);
                 let mut sums = vec![0; cols / 16];
                 sums_of_16(&q, &mut sums);
+                let x = Activation { q: &q, d: &d, sums: &sums };
                 let product = |family| {
                     let mut y = [f32::NAN];
-                    mat_vec(family, format, &w, Activation { q: &q, d: &d, sums: &sums }, &mut y);
+                    mat_vec(family, format, &w, x, &mut y);
                     y[0]
                 };
+                let want = product(Family::Baseline);
                 for family in Family::supported() {
-                    assert_eq!(product(family), product(Family::Baseline), "{} of {byte} on {family}", format.name());
+                    assert_eq!(product(family), want, "{} of {byte} on {family}", format.name());
+                }
+                let (packed, mut tile) = (panels(&[x], format.block_len()), Tile::new(cols));
+                for family in Family::supported().filter(|f| has_mat_mat(*f)) {
+                    mat_mat(family, format, &w, cols, &packed, 1, &mut tile, |_, y| {
+                        assert_eq!(y, &[want; ROWS], "{} of {byte} on {family}, as a matrix", format.name());
+                    });
                 }
             }
         }

@@ -72,7 +72,7 @@ pub fn mat_vec(family: Family, format: Format, w: &[u8], x: Activation<'_>, y: &
 
 /// Whether the family has [`mat_mat`].
 pub fn has_mat_mat(family: Family) -> bool {
-    family == Family::Avx512
+    matches!(family, Family::Avx2 | Family::Avx512)
 }
 
 /// `put(t, y)` gets `y[r] = w[r] · x[t]` for each of `tokens` tokens and up to [`ROWS`] stored rows of `cols` columns, of
@@ -96,6 +96,10 @@ pub fn mat_mat(
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
         Family::Avx512 => unsafe { avx512::gemm::mat_mat(format, w, cols, packed, tokens, tile, put) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        Family::Avx2 => unsafe { avx2::gemm::mat_mat(format, w, cols, packed, tokens, tile, put) },
         _ => unreachable!("only families that have it come here"),
     }
 }

@@ -18,7 +18,7 @@ pub struct Tile {
     pub d: Vec<[f32; 16]>,
     /// `[cols / 256][2]`
     pub dmin: Vec<[f32; 16]>,
-    /// `[cols / 32][2]`: multiplier of 32 columns
+    /// `[cols / 32][2]`: multiplier of 32 columns, or those of 16 columns each as words
     pub scales: Vec<[i32; 16]>,
     /// `[cols / 32][2]`: multipliers of the sums of 16 columns each, as words
     pub mins: Vec<[i32; 16]>,

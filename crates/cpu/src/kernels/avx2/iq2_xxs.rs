@@ -4,7 +4,13 @@ use std::arch::x86_64::*;
 
 use ds4_gguf::blocks::iq2_xxs::{BLOCK_BYTES, GRID, sign_mask};
 
-use super::{Activation, Held, SUPER, fold4, lanes_of, load, part, prefetch};
+use super::{
+    Activation, Held, ROWS, SUPER, Tile, Unpacking, fold4, lane_places, lanes_of, load, part, prefetch,
+    prefetch_next_tile, store,
+};
+
+/// Largest magnitude in the grid.
+const LARGEST: i8 = 43;
 
 /// The signs of eight elements by their code: bytes 1 and -1.
 static SIGNS: [u64; 128] = {
@@ -48,14 +54,49 @@ pub(crate) fn mat_vec(w: &[u8], x: Activation<'_>, y: &mut [f32]) {
 fn products(block: &[u8; BLOCK_BYTES], q: &[i8; SUPER]) -> __m256i {
     let mut s = _mm256_setzero_si256();
     for (group, q) in block[2..].as_chunks::<8>().0.iter().zip(q.as_chunks::<32>().0) {
-        let codes = u32::from_le_bytes(*part(group, 4));
-        let line = |i: usize| GRID[usize::from(group[i])] as i64;
-        let sign = |i: usize| SIGNS[(codes >> (7 * i) & 127) as usize] as i64;
-        let values = _mm256_setr_epi64x(line(0), line(1), line(2), line(3));
-        let signs = _mm256_setr_epi64x(sign(0), sign(1), sign(2), sign(3));
+        let (values, signs, scale) = values_signs_scale(group);
+        let scale = _mm256_set1_epi16(scale);
         let pairs = _mm256_maddubs_epi16(values, _mm256_sign_epi8(load(q), signs));
-        let scale = _mm256_set1_epi16(2 * (codes >> 28) as i16 + 1);
         s = _mm256_add_epi32(s, _mm256_madd_epi16(pairs, scale));
     }
     s
+}
+
+/// Magnitudes and signs of 32 elements, and their multiplier.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn values_signs_scale(group: &[u8; 8]) -> (__m256i, __m256i, i16) {
+    let codes = u32::from_le_bytes(*part(group, 4));
+    let line = |i: usize| GRID[usize::from(group[i])] as i64;
+    let sign = |i: usize| SIGNS[(codes >> (7 * i) & 127) as usize] as i64;
+    let values = _mm256_setr_epi64x(line(0), line(1), line(2), line(3));
+    let signs = _mm256_setr_epi64x(sign(0), sign(1), sign(2), sign(3));
+    (values, signs, 2 * (codes >> 28) as i16 + 1)
+}
+
+/// Fills a tile with rows of `row_bytes` bytes; [`LARGEST`] is added to the elements, and the multipliers of the sums take
+/// it off again.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
+    let last = w.len() / row_bytes - 1;
+    let mut unpacking = Unpacking::new();
+    let largest = _mm256_set1_epi8(LARGEST);
+    let units = row_bytes / BLOCK_BYTES;
+    for (u, i) in lane_places(units).enumerate() {
+        prefetch_next_tile(w, u, units);
+        for half in 0..ROWS / 16 {
+            for r in 0..16 {
+                let block: &[u8; BLOCK_BYTES] = part(w, (16 * half + r).min(last) * row_bytes + u * BLOCK_BYTES);
+                let out = unpacking.w[r].as_chunks_mut::<32>().0;
+                for (j, (group, out)) in block[2..].as_chunks::<8>().0.iter().zip(out).enumerate() {
+                    let (values, signs, scale) = values_signs_scale(group);
+                    store(_mm256_add_epi8(_mm256_sign_epi8(values, signs), largest), out);
+                    unpacking.scales[r][j] = i32::from(scale) * 0x1_0001;
+                    unpacking.mins[r][j] = i32::from(scale) * i32::from(LARGEST) * 0x1_0001;
+                }
+                unpacking.d[r] = u16::from_le_bytes(*part(block, 0));
+            }
+            unpacking.put(tile, i, half);
+        }
+    }
 }

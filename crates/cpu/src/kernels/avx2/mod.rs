@@ -1,14 +1,16 @@
 //! Kernels for AVX2 with FMA and F16C. Only loads and stores are `unsafe` here; what calls in has checked that the
 //! machine has the instructions.
 //!
-//! The instruction that multiplies bytes takes one side unsigned. Where weights are signed it gets |w| and sign(q, w),
-//! whose products are those of w and q, and no pair of them overflows: q is never -128.
+//! The instruction that multiplies bytes takes one side unsigned and adds up pairs in 16 bits. Where weights are signed
+//! it gets |w| and sign(q, w), whose products are those of w and q, and no pair of them overflows: q is never -128.
+//! Products of matrices have other ways (`gemm`).
 
 #![allow(clippy::needless_range_loop, reason = "registers are numbered")]
 
 use std::arch::x86_64::*;
 
 pub(crate) mod float;
+pub(crate) mod gemm;
 pub(crate) mod indexer;
 pub(crate) mod iq2_xxs;
 pub(crate) mod limits;
@@ -16,7 +18,9 @@ pub(crate) mod q2_k;
 pub(crate) mod q4_k;
 pub(crate) mod q8_0;
 
+use super::panels::lane_places;
 use super::products::{Activation, SUPER, fold4};
+use super::tile::{ROWS, Tile};
 
 /// How far ahead of the row's bytes memory is asked for.
 const AHEAD: usize = 4096;
@@ -62,6 +66,18 @@ fn prefetch(x: &[u8], bytes: usize) {
     let ahead = x.as_ptr().wrapping_add(AHEAD).cast::<i8>();
     for line in 0..bytes.div_ceil(64) {
         _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64 * line));
+    }
+}
+
+/// Asks for part `i` of `parts` of the rows after `w`, as long as those: while a tile is unpacked row beside row, the next
+/// one comes out of memory as one stream.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn prefetch_next_tile(w: &[u8], i: usize, parts: usize) {
+    let each = w.len().div_ceil(parts);
+    let next = w.as_ptr().wrapping_add(w.len() + i * each).cast::<i8>();
+    for line in 0..each.div_ceil(64) {
+        _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(64 * line));
     }
 }
 
@@ -141,4 +157,95 @@ fn lanes_of(x: __m128) -> [f32; 4] {
         _mm_storeu_ps(lanes.as_mut_ptr(), x);
     }
     lanes
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store<T: bytemuck::Pod, const N: usize>(x: __m256i, out: &mut [T; N]) {
+    const { assert!(size_of::<T>() * N == 32) };
+    // SAFETY: room for 32 bytes.
+    #[allow(unsafe_code)]
+    unsafe {
+        _mm256_storeu_si256(out.as_mut_ptr().cast(), x);
+    }
+}
+
+/// `(a + b) + (c + d)`
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_lanes(a: __m256, b: __m256, c: __m256, d: __m256, y: &mut [f32; 8]) {
+    store(_mm256_castps_si256(_mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, d))), y);
+}
+
+/// Turns 32 bytes of each of 8 rows into eight registers that hold four bytes of every row; row r is at `rows(r)`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose<'a>(rows: impl Fn(usize) -> &'a [u8; 32]) -> [__m256i; 8] {
+    let mut columns = [_mm256_setzero_si256(); 8];
+    for half in 0..2 {
+        let mut x = [_mm256_setzero_si256(); 4];
+        for i in 0..4 {
+            let [upper, lower] = [rows(i), rows(i + 4)].map(|row| load_half::<u8, 16>(part(row, 16 * half)));
+            x[i] = _mm256_setr_m128i(upper, lower);
+        }
+        let low = [_mm256_unpacklo_epi32(x[0], x[1]), _mm256_unpacklo_epi32(x[2], x[3])];
+        let high = [_mm256_unpackhi_epi32(x[0], x[1]), _mm256_unpackhi_epi32(x[2], x[3])];
+        columns[4 * half] = _mm256_unpacklo_epi64(low[0], low[1]);
+        columns[4 * half + 1] = _mm256_unpackhi_epi64(low[0], low[1]);
+        columns[4 * half + 2] = _mm256_unpacklo_epi64(high[0], high[1]);
+        columns[4 * half + 3] = _mm256_unpackhi_epi64(high[0], high[1]);
+    }
+    columns
+}
+
+/// The f16 values of 16 rows.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn widen_16(x: &[u16; 16]) -> [f32; 16] {
+    let mut wide = [0.0; 16];
+    for (x, wide) in x.as_chunks::<8>().0.iter().zip(wide.as_chunks_mut::<8>().0) {
+        store(_mm256_castps_si256(_mm256_cvtph_ps(load_half(x))), wide);
+    }
+    wide
+}
+
+/// One block of 256 columns of 16 rows on its way into a tile.
+struct Unpacking {
+    /// `[rows][columns]`, without sign
+    w: [[u8; SUPER]; 16],
+    /// `[rows][groups of 32]`: multipliers of 16 columns each, as words
+    scales: [[i32; 8]; 16],
+    /// `[rows][groups of 32]`: multipliers of the sums of 16 columns each, as words
+    mins: [[i32; 8]; 16],
+    d: [u16; 16],
+    dmin: [u16; 16],
+}
+
+impl Unpacking {
+    fn new() -> Self {
+        Self { w: [[0; SUPER]; 16], scales: [[0; 8]; 16], mins: [[0; 8]; 16], d: [0; 16], dmin: [0; 16] }
+    }
+
+    /// Puts the block at place `i` of the tile's lane order.
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    fn put(&self, tile: &mut Tile, i: usize, half: usize) {
+        let lines = &mut tile.w[SUPER / 2 * i..][..SUPER / 2];
+        for eight in 0..2 {
+            for (group, lines) in lines.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                let columns = transpose(|r| part(&self.w[8 * eight + r], 32 * group));
+                for (k, column) in columns.into_iter().enumerate() {
+                    store(column, &mut lines[2 * k + half].0.as_chunks_mut::<32>().0[eight]);
+                }
+            }
+            for (rows, out) in [(&self.scales, &mut tile.scales), (&self.mins, &mut tile.mins)] {
+                let columns = transpose(|r| bytemuck::cast_ref(&rows[8 * eight + r]));
+                for (k, column) in columns.into_iter().enumerate() {
+                    store(column, &mut out[2 * (8 * i + k) + half].as_chunks_mut::<8>().0[eight]);
+                }
+            }
+        }
+        tile.d[2 * i + half] = widen_16(&self.d);
+        tile.dmin[2 * i + half] = widen_16(&self.dmin);
+    }
 }

@@ -4,7 +4,10 @@ use std::arch::x86_64::*;
 
 use ds4_gguf::blocks::q2_k::BLOCK_BYTES;
 
-use super::{Activation, Held, SUPER, fold4, lanes_of, load, load_half, part, prefetch};
+use super::{
+    Activation, Held, ROWS, SUPER, Tile, Unpacking, fold4, lane_places, lanes_of, load, load_half, part, prefetch,
+    prefetch_next_tile, store,
+};
 
 /// `y[r] = w[r] · x`
 #[target_feature(enable = "avx2,f16c,fma")]
@@ -56,4 +59,42 @@ fn products(block: &[u8; BLOCK_BYTES], q: &[i8; SUPER]) -> __m256i {
 fn mins(block: &[u8; BLOCK_BYTES], by_16: &[i16; 16]) -> __m256i {
     let mins = _mm_and_si128(_mm_srli_epi16(load_half::<u8, 16>(part(block, 0)), 4), _mm_set1_epi8(15));
     _mm256_madd_epi16(_mm256_cvtepu8_epi16(mins), load(by_16))
+}
+
+/// Fills a tile with rows of `row_bytes` bytes.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
+    let last = w.len() / row_bytes - 1;
+    let mut unpacking = Unpacking::new();
+    let units = row_bytes / BLOCK_BYTES;
+    for (u, i) in lane_places(units).enumerate() {
+        prefetch_next_tile(w, u, units);
+        for half in 0..ROWS / 16 {
+            for r in 0..16 {
+                let block: &[u8; BLOCK_BYTES] = part(w, (16 * half + r).min(last) * row_bytes + u * BLOCK_BYTES);
+                quants(block, &mut unpacking.w[r]);
+                for (j, pair) in block[..16].as_chunks::<2>().0.iter().enumerate() {
+                    unpacking.scales[r][j] = i32::from(pair[0] & 15) | i32::from(pair[1] & 15) << 16;
+                    unpacking.mins[r][j] = i32::from(pair[0] >> 4) | i32::from(pair[1] >> 4) << 16;
+                }
+                unpacking.d[r] = u16::from_le_bytes(*part(block, 80));
+                unpacking.dmin[r] = u16::from_le_bytes(*part(block, 82));
+            }
+            unpacking.put(tile, i, half);
+        }
+    }
+}
+
+/// Every element.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn quants(block: &[u8; BLOCK_BYTES], out: &mut [u8; SUPER]) {
+    let three = _mm256_set1_epi8(3);
+    for (packed, out) in block[16..80].as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<128>().0) {
+        let w = load(packed);
+        let quarters = [w, _mm256_srli_epi16(w, 2), _mm256_srli_epi16(w, 4), _mm256_srli_epi16(w, 6)];
+        for (w, out) in quarters.into_iter().zip(out.as_chunks_mut::<32>().0) {
+            store(_mm256_and_si256(w, three), out);
+        }
+    }
 }

@@ -4,7 +4,10 @@ use std::arch::x86_64::*;
 
 use ds4_gguf::blocks::q4_k::{BLOCK_BYTES, scales_and_mins};
 
-use super::{Activation, Held, SUPER, fold4, lanes_of, load, part, prefetch};
+use super::{
+    Activation, Held, ROWS, SUPER, Tile, Unpacking, fold4, lane_places, lanes_of, load, part, prefetch,
+    prefetch_next_tile, store,
+};
 
 /// `y[r] = w[r] · x`
 #[target_feature(enable = "avx2,f16c,fma")]
@@ -53,4 +56,42 @@ fn products(block: &[u8; BLOCK_BYTES], scales: [u8; 8], q: &[i8; SUPER]) -> __m2
 fn sum_of_mins(mins: [u8; 8], by_16: &[i16; 16]) -> __m256i {
     let mins = _mm_cvtsi64_si128(i64::from_le_bytes(mins));
     _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm_unpacklo_epi8(mins, mins)), load(by_16))
+}
+
+/// Fills a tile with rows of `row_bytes` bytes.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
+    let last = w.len() / row_bytes - 1;
+    let mut unpacking = Unpacking::new();
+    let units = row_bytes / BLOCK_BYTES;
+    for (u, i) in lane_places(units).enumerate() {
+        prefetch_next_tile(w, u, units);
+        for half in 0..ROWS / 16 {
+            for r in 0..16 {
+                let block: &[u8; BLOCK_BYTES] = part(w, (16 * half + r).min(last) * row_bytes + u * BLOCK_BYTES);
+                nibbles(block, &mut unpacking.w[r]);
+                let (scales, mins) = scales_and_mins(block);
+                for j in 0..8 {
+                    unpacking.scales[r][j] = i32::from(scales[j]) * 0x1_0001;
+                    unpacking.mins[r][j] = i32::from(mins[j]) * 0x1_0001;
+                }
+                unpacking.d[r] = u16::from_le_bytes(*part(block, 0));
+                unpacking.dmin[r] = u16::from_le_bytes(*part(block, 2));
+            }
+            unpacking.put(tile, i, half);
+        }
+    }
+}
+
+/// Every element.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn nibbles(block: &[u8; BLOCK_BYTES], out: &mut [u8; SUPER]) {
+    let fifteen = _mm256_set1_epi8(15);
+    for (packed, out) in block[16..].as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<64>().0) {
+        let packed = load(packed);
+        let [low, high] = out.as_chunks_mut::<32>().0 else { unreachable!("64 bytes are two times 32") };
+        store(_mm256_and_si256(packed, fifteen), low);
+        store(_mm256_and_si256(_mm256_srli_epi16(packed, 4), fifteen), high);
+    }
 }

@@ -4,7 +4,10 @@ use std::arch::x86_64::*;
 
 use ds4_gguf::blocks::q8_0::{BLOCK_BYTES, BLOCK_LEN};
 
-use super::{Activation, fold4, lanes_of, load, load_f32, part, prefetch, sums};
+use super::{
+    Activation, ROWS, Tile, fold4, lane_places, lanes_of, load, load_f32, part, prefetch, prefetch_next_tile, store,
+    sums, transpose, widen_16,
+};
 use crate::kernels::scalar;
 
 /// Blocks at a time.
@@ -53,4 +56,28 @@ fn integers(w: &[u8; GROUP_BYTES], q: &[i8; GROUP_LEN]) -> __m256i {
 fn scales(w: &[u8; GROUP_BYTES]) -> __m256 {
     let d = |i: usize| i16::from_le_bytes(*part(w, BLOCK_BYTES * i));
     _mm256_cvtph_ps(_mm_setr_epi16(d(0), d(1), d(2), d(3), d(4), d(5), d(6), d(7)))
+}
+
+/// Fills a tile with rows of `row_bytes` bytes.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn unpack(w: &[u8], row_bytes: usize, tile: &mut Tile) {
+    let last = w.len() / row_bytes - 1;
+    let units = row_bytes / BLOCK_BYTES;
+    for (u, i) in lane_places(units).enumerate() {
+        prefetch_next_tile(w, u, units);
+        for half in 0..ROWS / 16 {
+            let block =
+                |r: usize| -> &[u8; BLOCK_BYTES] { part(w, (16 * half + r).min(last) * row_bytes + u * BLOCK_BYTES) };
+            for eight in 0..2 {
+                for (k, column) in transpose(|r| part(block(8 * eight + r), 2)).into_iter().enumerate() {
+                    store(column, &mut tile.w[2 * (8 * i + k) + half].0.as_chunks_mut::<32>().0[eight]);
+                }
+            }
+            let mut d = [0; 16];
+            for r in 0..16 {
+                d[r] = u16::from_le_bytes(*part(block(r), 0));
+            }
+            tile.d[2 * i + half] = widen_16(&d);
+        }
+    }
 }
