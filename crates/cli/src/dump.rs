@@ -107,6 +107,7 @@ fn dump_logprobs(args: &Args, opened: &Opened, tokens: Vec<u32>, path: &Path) ->
         stop: Vec::new(),
         observe: Observe::Top(top_k),
         score_from: None,
+        priority: Default::default(),
     };
     let mut out = create(path)?;
     write!(

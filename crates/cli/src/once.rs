@@ -24,6 +24,7 @@ pub(crate) fn run(args: &Args, prompt: &str) -> Result<(), Failure> {
         stop: vec![tokenizer.eos()],
         observe: Observe::Nothing,
         score_from: None,
+        priority: Default::default(),
     };
     let mut sequence = opened.engine.sequence()?;
     let answer = Answer::new(tokenizer, options.mode == Mode::Thinking, Vec::new());
@@ -54,7 +55,7 @@ pub(crate) fn print_answer(
             }
             Event::Finished(finish, usage) => end = Some((finish, usage)),
             Event::Failed(why) => return Err(Failure::from(why)),
-            Event::Scored { .. } | Event::Observed(_) => {}
+            Event::Queued { .. } | Event::Scored { .. } | Event::Observed(_) => {}
         }
     }
     line.close();

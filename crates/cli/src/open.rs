@@ -27,8 +27,13 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Opens what the flags say, prints the memory plan and holds to it.
+    /// Opens what the flags say for one conversation, prints the memory plan and holds to it.
     pub(crate) fn new(runtime: &Runtime) -> Result<Self, Failure> {
+        Self::several(runtime, Some(1), Options::default())
+    }
+
+    /// The same for so many conversations at once, or as many as suit the machine. The flags override `options`.
+    pub(crate) fn several(runtime: &Runtime, sessions: Option<usize>, options: Options) -> Result<Self, Failure> {
         let lock = InstanceLock::take()?;
         let path = model_path(runtime);
         if path.is_none() {
@@ -49,7 +54,7 @@ impl Opened {
             eprintln!("ds4: drafting weights {} fit; drafting is not built yet and stays off", path.display());
         }
         let model = Arc::new(model);
-        let engine = start(runtime, &model, runtime.ctx, path.as_ref())?;
+        let engine = start(runtime, &model, path.as_ref(), sessions, Options { context: runtime.ctx, ..options })?;
         Ok(Self { engine, model, builtin: path.is_none(), _lock: lock })
     }
 
@@ -57,22 +62,38 @@ impl Opened {
     pub(crate) fn restart(self, runtime: &Runtime, context: usize) -> Result<Self, Failure> {
         let Self { engine, model, builtin, _lock } = self;
         drop(engine);
-        let engine = start(runtime, &model, context, None)?;
+        let engine = start(runtime, &model, None, Some(1), Options { context, ..Options::default() })?;
         Ok(Self { engine, model, builtin, _lock })
     }
 }
 
-fn start(runtime: &Runtime, model: &Arc<Model>, context: usize, path: Option<&PathBuf>) -> Result<Engine, Failure> {
+fn start(
+    runtime: &Runtime,
+    model: &Arc<Model>,
+    path: Option<&PathBuf>,
+    sessions: Option<usize>,
+    options: Options,
+) -> Result<Engine, Failure> {
     let numerics = if runtime.quality { Numerics::QUALITY } else { Numerics::DEFAULT };
     let oversubscribe = runtime.allow_oversubscribe;
-    let options = Options { numerics, context, threads: threads(runtime)?, step: STEP, oversubscribe };
-    let plan = Plan::new(model, numerics, options.limits());
-    eprintln!("ds4: context {context}, memory: {plan}");
-    let larger = Machine::measure().is_some_and(|m| plan.weights + plan.anonymous() > m.available);
+    let options = Options { numerics, threads: threads(runtime)?, step: STEP, oversubscribe, ..options };
+    let machine = Machine::measure();
+    let options = options.fit(model, machine.as_ref(), sessions);
+    let plan = Plan::new(model, &options);
+    eprintln!("ds4: context {}{}, memory: {plan}", options.context, shared(&options));
+    let larger = machine.is_some_and(|m| plan.weights + plan.anonymous() > m.available);
     if let Some(path) = path.filter(|_| larger && oversubscribe) {
         warn_of_disk(model, path)?;
     }
     Ok(Engine::start(Arc::clone(model), options)?)
+}
+
+/// How conversations share memory, if there are several.
+fn shared(options: &Options) -> String {
+    match options.sessions {
+        1 => String::new(),
+        n => format!(" for each of {n} sessions, {} tokens in all", options.pool_tokens()),
+    }
 }
 
 /// A model larger than memory runs at the disk's speed: says which.

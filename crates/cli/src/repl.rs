@@ -160,6 +160,7 @@ impl Talk<'_> {
             stop: vec![self.opened.model.tokenizer.eos()],
             observe: Observe::Nothing,
             score_from: None,
+            priority: Default::default(),
         };
         let thinking = self.options.mode == Mode::Thinking;
         let answer = Answer::new(&self.opened.model.tokenizer, thinking, Vec::new());

@@ -42,9 +42,9 @@ pub enum Error {
         /// The last one there is.
         last: u32,
     },
-    /// Another sequence is live.
-    #[error("another sequence is in use; the engine runs one at a time")]
-    Busy,
+    /// As many sequences live as can.
+    #[error("no sequence is free; the engine has {0}")]
+    Busy(usize),
     /// More tokens than can be taken back.
     #[error("cannot take {asked} tokens back, at most {possible}")]
     Rollback {

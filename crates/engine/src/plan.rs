@@ -5,18 +5,20 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 
-use ds4_cpu::{Cpu, Limits};
-use ds4_model::{CacheLayout, CachePlan, Numerics, PAGE_TOKENS, Scratch};
+use ds4_cpu::Cpu;
+use ds4_model::{CacheLayout, PAGE_TOKENS, Scratch};
 
-use crate::{Error, Model};
+use crate::{Error, Model, Options};
 
 /// Bytes that the process will hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Weights, mapped from the file: the system may drop and reread them.
     pub weights: u64,
-    /// Rows and states of one sequence that fills the context, and a resume point.
+    /// The pages that sequences share, and each one's windows, states and resume point.
     pub cache: u64,
+    /// Sequences that live at once.
+    pub sessions: usize,
     /// Working buffers of a step.
     pub scratch: u64,
     /// The tokenizer.
@@ -29,14 +31,16 @@ pub struct Plan {
 const PROGRAM: u64 = 1 << 20;
 
 impl Plan {
-    /// The plan for one sequence of `context` tokens.
-    pub fn new(model: &Model, numerics: Numerics, limits: Limits) -> Self {
-        let shape = &model.weights.shape;
-        let layout = CacheLayout::new(shape, numerics.rows, cache_plan(limits));
-        let scratch = Scratch::<Cpu>::bytes(shape, limits.tokens, 1) + Cpu::bytes(shape, numerics, limits);
+    /// The plan for an engine with these options.
+    pub fn new(model: &Model, options: &Options) -> Self {
+        let (shape, limits, numerics) = (&model.weights.shape, options.limits(), options.numerics);
+        let layout = layout(model, options);
+        let scratch = Scratch::<Cpu>::bytes(shape, limits.tokens, options.sessions);
+        let scratch = scratch + Cpu::bytes(shape, numerics, limits);
         Self {
             weights: model.file_bytes,
-            cache: (layout.bytes() + layout.slot_bytes()) as u64,
+            sessions: options.sessions,
+            cache: (layout.bytes() + options.sessions * layout.slot_bytes()) as u64,
             scratch: scratch as u64,
             tokenizer: model.tokenizer.memory(),
             program: PROGRAM + model.weights.vector_bytes() as u64,
@@ -55,12 +59,13 @@ impl Plan {
         if needed <= machine.available {
             return Ok(());
         }
-        let way_out = match oversubscribe || self.anonymous() > machine.available {
-            true => "lower --ctx",
-            false => "lower --ctx, free memory, or pass --allow-oversubscribe to read weights from the disk as needed",
+        let lower = if self.sessions > 1 { "lower --ctx or --sessions" } else { "lower --ctx" };
+        let more = match oversubscribe || self.anonymous() > machine.available {
+            true => "",
+            false => ", free memory, or pass --allow-oversubscribe to read weights from the disk as needed",
         };
         Err(Error::Memory(format!(
-            "the model needs {} of memory, {} are available of {} ({self}); {way_out}",
+            "the model needs {} of memory, {} are available of {} ({self}); {lower}{more}",
             gib(needed),
             gib(machine.available),
             gib(machine.total)
@@ -70,7 +75,7 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { weights, cache, scratch, tokenizer, program } = *self;
+        let Self { weights, cache, scratch, tokenizer, program, .. } = *self;
         let anonymous = self.anonymous();
         let [weights, anonymous, cache, scratch, rest] =
             [weights, anonymous, cache, scratch, tokenizer + program].map(gib);
@@ -78,9 +83,31 @@ impl fmt::Display for Plan {
     }
 }
 
-/// The cache for one sequence.
-pub(crate) fn cache_plan(limits: Limits) -> CachePlan {
-    CachePlan { slots: 1, pages: limits.context.div_ceil(PAGE_TOKENS), step: limits.tokens }
+fn layout(model: &Model, options: &Options) -> CacheLayout {
+    CacheLayout::new(&model.weights.shape, options.numerics.rows, options.cache_plan())
+}
+
+/// Sequences at once, unless someone says how many.
+const SESSIONS: usize = 8;
+
+impl Options {
+    /// These options with as many sessions as `wanted`, or up to 8, and a pool that suits `machine`: all their contexts,
+    /// or what half of the memory that one sequence leaves free holds. One context always has room.
+    pub fn fit(self, model: &Model, machine: Option<&Machine>, wanted: Option<usize>) -> Self {
+        let with = |sessions, pool| Self { sessions, pool: Some(pool), ..self };
+        let one = Plan::new(model, &with(1, self.context));
+        let weights = if self.oversubscribe { 0 } else { one.weights };
+        let half = machine.map_or(u64::MAX, |m| m.available.saturating_sub(one.anonymous() + weights) / 2);
+        // What sessions take beyond pages, if they may take at most a part of that half.
+        let extra = |sessions| Plan::new(model, &with(sessions, self.context)).anonymous() - one.anonymous();
+        let most = (1..=SESSIONS).rev().find(|n| extra(*n) <= half / 2).unwrap_or(1);
+        let sessions = wanted.unwrap_or(most);
+        let rest = half.saturating_sub(extra(sessions));
+        let more_pages = rest / layout(model, &with(1, self.context)).page_bytes().max(1) as u64;
+        let more = usize::try_from(more_pages).unwrap_or(usize::MAX).saturating_mul(PAGE_TOKENS);
+        let all = sessions.saturating_mul(self.context.next_multiple_of(PAGE_TOKENS));
+        with(sessions, self.context.saturating_add(more).min(all))
+    }
 }
 
 /// The memory of this machine.

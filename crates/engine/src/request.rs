@@ -19,13 +19,34 @@ pub struct Request {
     pub observe: Observe,
     /// Report the log-probability of every prompt token from this place on ([`Event::Scored`]).
     pub score_from: Option<usize>,
+    /// Whose prompts are read first.
+    pub priority: Priority,
+}
+
+/// Whose prompts are read first, and who leaves the queue first; answers under way are all treated alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Nobody waits for it.
+    Background,
+    /// Usual.
+    #[default]
+    Normal,
+    /// Before all others.
+    High,
 }
 
 impl Request {
     /// Greedy continuation of `tokens`.
     pub fn greedy(tokens: Vec<u32>, max_tokens: usize, stop: u32) -> Self {
-        let sampling = Sampling::GREEDY;
-        Self { tokens, sampling, max_tokens, stop: vec![stop], observe: Observe::Nothing, score_from: None }
+        Self {
+            tokens,
+            sampling: Sampling::GREEDY,
+            max_tokens,
+            stop: vec![stop],
+            observe: Observe::Nothing,
+            score_from: None,
+            priority: Priority::Normal,
+        }
     }
 }
 
@@ -69,9 +90,14 @@ pub struct Token {
     pub observed: Option<Observed>,
 }
 
-/// What happens to a request, in order: progress, scores, tokens, one end.
+/// What happens to a request, in order: perhaps a place in the queue, progress, scores, tokens, one end.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// Memory is short: it waits behind so many requests. It can come back into the queue while it runs.
+    Queued {
+        /// Requests that run or wait before it.
+        ahead: usize,
+    },
     /// So many of the prompt's tokens are read; the first event says how many need not be.
     Prefill {
         /// Tokens read or reused.
@@ -118,6 +144,8 @@ pub struct Usage {
     pub reused: usize,
     /// Tokens generated.
     pub generated: usize,
+    /// Time in the queue.
+    pub queued: Duration,
     /// Time to read the prompt.
     pub prefill: Duration,
     /// Time to generate.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use ds4_engine::{Engine, Event, Finish, Model, Observe, Observed, Options, Request};
-use ds4_model::Numerics;
 
 /// Tokens of the context; a soak wants 100,000.
 fn context() -> usize {
@@ -14,8 +13,7 @@ fn context() -> usize {
 fn a_context_is_filled_exactly() {
     let context = context();
     let model = Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap();
-    let numerics = Numerics::DEFAULT;
-    let options = Options { numerics, context, threads: 2, step: 256, oversubscribe: false };
+    let options = Options { context, threads: 2, step: 256, ..Options::default() };
     let engine = Engine::start(Arc::new(model), options).unwrap();
     let tokens: Vec<u32> = (0..context as u32 - 7).map(|i| 3 + (i.wrapping_mul(i) * 7 + i * 13) % 900).collect();
     let mut sequence = engine.sequence().unwrap();

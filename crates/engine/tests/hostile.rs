@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use ds4_engine::{Engine, Model, Options, Request};
 use ds4_gguf::File;
-use ds4_model::Numerics;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use proptest::prelude::Rng;
@@ -74,7 +73,7 @@ impl Damage {
 
 /// Reads a few tokens: whatever the weights are, nothing may panic.
 fn run(model: Model) {
-    let options = Options { numerics: Numerics::DEFAULT, context: 32, threads: 1, step: 8, oversubscribe: false };
+    let options = Options { context: 32, threads: 1, step: 8, ..Options::default() };
     let eos = model.tokenizer.eos();
     let engine = Engine::start(Arc::new(model), options).unwrap();
     let mut sequence = engine.sequence().unwrap();

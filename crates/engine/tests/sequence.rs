@@ -5,11 +5,10 @@ use std::sync::Arc;
 use ds4_engine::{
     Engine, Error, Event, Finish, Model, Observe, Observed, Options, Plan, Request, Sampling, Sequence, Usage,
 };
-use ds4_model::Numerics;
 
 fn engine(context: usize) -> Engine {
     let model = Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap();
-    let options = Options { numerics: Numerics::DEFAULT, context, threads: 2, step: 64, oversubscribe: false };
+    let options = Options { context, threads: 2, step: 64, ..Options::default() };
     Engine::start(Arc::new(model), options).unwrap()
 }
 
@@ -33,6 +32,7 @@ fn ask(sequence: &mut Sequence<'_>, request: Request) -> Answer {
     let mut first = true;
     for event in sequence.submit(request).unwrap() {
         match event {
+            Event::Queued { .. } => {}
             Event::Prefill { done, .. } if std::mem::take(&mut first) => answer.reused = done,
             Event::Prefill { .. } => {}
             Event::Token(token) => answer.tokens.push(token.id),
@@ -63,7 +63,7 @@ fn a_longer_prompt_pays_only_for_what_is_new() {
     let cold = ask(&mut sequence, read(&text));
     assert_eq!(cold.reused, 0);
 
-    sequence.reset().unwrap();
+    sequence.reset();
     ask(&mut sequence, read(&text[..200]));
     let warm = ask(&mut sequence, read(&text));
     assert_eq!(warm.reused, 200);
@@ -79,7 +79,7 @@ fn a_prompt_that_ends_otherwise_starts_at_the_resume_point() {
     let mut sequence = engine.sequence().unwrap();
     let cold = ask(&mut sequence, read(&other));
 
-    sequence.reset().unwrap();
+    sequence.reset();
     ask(&mut sequence, Request { max_tokens: 60, stop: vec![], ..Request::greedy(text[..200].to_vec(), 60, 1) });
     let warm = ask(&mut sequence, read(&other));
     assert_eq!(warm.reused, 199, "everything before the last token of the previous prompt");
@@ -89,8 +89,23 @@ fn a_prompt_that_ends_otherwise_starts_at_the_resume_point() {
     other.remove(100);
     let parted = ask(&mut sequence, read(&other));
     assert_eq!(parted.reused, 0);
-    sequence.reset().unwrap();
+    sequence.reset();
     assert_eq!(bits(&ask(&mut sequence, read(&other)).logits), bits(&parted.logits));
+}
+
+#[test]
+fn a_resume_point_among_tokens_taken_back_reaches_no_further_than_they_let_it() {
+    let engine = engine(512);
+    let text = prompt(300);
+    let and = |len: usize, end: &[u32]| [&text[..len], end].concat();
+    let mut sequence = engine.sequence().unwrap();
+    ask(&mut sequence, read(&text[..200]));
+    // Ten tokens back; the resume point's copy still holds what they left behind.
+    ask(&mut sequence, Request { stop: vec![], ..Request::greedy(and(190, &[5]), 40, 1) });
+    assert_eq!(ask(&mut sequence, read(&and(190, &[6, 7]))).reused, 190);
+    let warm = ask(&mut sequence, read(&and(180, &[8; 9])));
+    sequence.reset();
+    assert_eq!(bits(&warm.logits), bits(&ask(&mut sequence, read(&and(180, &[8; 9]))).logits));
 }
 
 #[test]
@@ -136,7 +151,7 @@ fn requests_that_make_no_sense_are_refused() {
     let mut sequence = engine.sequence().unwrap();
     assert!(matches!(sequence.submit(read(&[])).err(), Some(Error::EmptyPrompt)));
     assert!(matches!(sequence.submit(read(&[7, 2048])).err(), Some(Error::UnknownToken { id: 2048, last: 2047 })));
-    assert!(matches!(engine.sequence().err(), Some(Error::Busy)));
+    assert!(matches!(engine.sequence().err(), Some(Error::Busy(1))));
     drop(sequence);
     assert!(engine.sequence().is_ok());
 }
@@ -154,7 +169,7 @@ fn dropping_a_run_cancels_it_and_the_sequence_goes_on() {
     assert_eq!(sequence.tokens(), &text[..held]);
 
     let warm = ask(&mut sequence, read(&text[..500.max(held)]));
-    sequence.reset().unwrap();
+    sequence.reset();
     let cold = ask(&mut sequence, read(&text[..500.max(held)]));
     assert_eq!(bits(&warm.logits), bits(&cold.logits));
 }
@@ -191,8 +206,8 @@ fn the_same_seed_gives_the_same_answer() {
 #[test]
 fn a_plan_that_does_not_fit_is_refused_with_its_numbers() {
     let model = Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap();
-    let options = Options { numerics: Numerics::DEFAULT, context: 1 << 20, threads: 2, step: 64, oversubscribe: false };
-    let plan = Plan::new(&model, options.numerics, options.limits());
+    let options = Options { context: 1 << 20, threads: 2, step: 64, ..Options::default() };
+    let plan = Plan::new(&model, &options);
     let small = ds4_engine::Machine { total: 1 << 30, available: plan.anonymous() + plan.weights - 1 };
     let message = plan.check(&small, false).unwrap_err().to_string();
     assert!(message.contains("available of 1.00 GiB") && message.contains("--allow-oversubscribe"), "{message}");

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use ds4_engine::{Engine, Event, Finish, Model, Options, Request, Sequence};
-use ds4_model::Numerics;
 
 /// Percent of exactly right answers that each skill must reach.
 const AT_LEAST: [(&str, usize); 11] = [
@@ -46,7 +45,7 @@ impl Score {
 #[test]
 fn the_built_in_model_has_its_skills() {
     let model = Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap();
-    let options = Options { numerics: Numerics::DEFAULT, context: 1536, threads: 2, step: 256, oversubscribe: false };
+    let options = Options { context: 1536, threads: 2, step: 256, ..Options::default() };
     let engine = Engine::start(Arc::new(model), options).unwrap();
     let mut sequence = engine.sequence().unwrap();
     let prompts = std::env::var("DS4_SKILL_PROMPTS").map_or(40, |n| n.parse().unwrap());

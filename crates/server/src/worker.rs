@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ds4_chat::Event as Piece;
 use ds4_dialog::Answer;
-use ds4_engine::{Engine, Event, Finish as EngineFinish, Observe, Request, Sequence};
+use ds4_engine::{Engine, Event, Finish as EngineFinish, Observe, Priority, Request, Sequence};
 
 use crate::Error;
 use crate::log::log;
@@ -33,7 +33,7 @@ fn run_all(engine: &Engine, server: &Server) -> Result<(), ds4_engine::Error> {
         let news = job.news.clone();
         let result = run(&mut sequence, server, job);
         server.queue.done();
-        let broken = result.is_err().then(|| sequence.reset().err()).flatten();
+        let broken = result.is_err().then(|| engine.health().err()).flatten();
         // A client that has left hears nothing.
         let _ = match result {
             Ok(Some(end)) => news.send(Progress::Ended(end)),
@@ -59,7 +59,8 @@ fn run(sequence: &mut Sequence<'_>, server: &Server, job: Job) -> Result<Option<
     let mut answer = Answer::new(tokenizer, prompt.thinking, stop);
     let mut told = Told { news, thinks: prompt.thinking, reasoning: String::new(), text: String::new() };
     let (tokens, stop) = (prompt.tokens, vec![tokenizer.eos()]);
-    let request = Request { tokens, sampling, max_tokens, stop, observe: Observe::Nothing, score_from: None };
+    let (observe, priority) = (Observe::Nothing, Priority::Normal);
+    let request = Request { tokens, sampling, max_tokens, stop, observe, score_from: None, priority };
     let start = Instant::now();
     let events = sequence.submit(request).map_err(|e| Error::Failed(e.to_string()))?;
     cancel.reaches(events.cancel_flag());
@@ -91,7 +92,7 @@ fn run(sequence: &mut Sequence<'_>, server: &Server, job: Job) -> Result<Option<
             Event::Finished(EngineFinish::Stop, _) => why = Some(Finish::Stop),
             Event::Finished(EngineFinish::Length | EngineFinish::Context, _) => why = Some(Finish::Length),
             Event::Failed(message) => return Err(Error::Failed(message)),
-            Event::Scored { .. } | Event::Observed(_) => {}
+            Event::Queued { .. } | Event::Scored { .. } | Event::Observed(_) => {}
         }
     }
     told.pieces(answer.finish());
@@ -150,14 +151,13 @@ mod tests {
     use crate::queue::tests::task;
     use crate::trace::Trace;
     use ds4_engine::{Model, Options};
-    use ds4_model::Numerics;
     use std::sync::Arc;
 
     #[test]
     fn an_engine_that_cannot_run_turns_health_red_and_tells_every_request() {
         let model = Arc::new(Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap());
-        let (numerics, context) = (Numerics::DEFAULT, 64);
-        let options = Options { numerics, context, threads: 1, step: 8, oversubscribe: false };
+        let context = 64;
+        let options = Options { context, threads: 1, step: 8, ..Options::default() };
         let engine = Engine::start(Arc::clone(&model), options).unwrap();
         let config = Config { host: String::new(), port: 0, cors: false, max_tokens: 1, queue: 9, trace: None };
         let server = Server::new(model, context, &config, Trace::new(None).unwrap());
@@ -170,7 +170,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| work(&engine, &server));
             let Progress::Failed(error) = runtime.block_on(ticket.news()) else { panic!("an answer") };
-            assert!(error.to_string().contains("another sequence is in use"), "{error}");
+            assert!(error.to_string().contains("no sequence is free"), "{error}");
             let (well, health) = server.health();
             assert!(!well && health["status"] == "failed" && health["error"] == error.to_string().as_str());
             server.queue.close();

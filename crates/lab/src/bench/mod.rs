@@ -117,7 +117,7 @@ fn measure(sequence: &mut Sequence<'_>, tokens: &[u32], plan: &Plan) -> Result<(
 
 fn cache_bytes(engine: &Engine, context: usize) -> usize {
     let options = engine.options();
-    let plan = CachePlan { slots: 1, pages: context.div_ceil(PAGE_TOKENS), step: options.limits().tokens };
+    let plan = CachePlan { slots: 1, pages: context.div_ceil(PAGE_TOKENS), step: options.chunk() };
     CacheLayout::new(&engine.model().weights.shape, options.numerics.rows, plan).bytes()
 }
 

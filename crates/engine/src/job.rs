@@ -1,0 +1,235 @@
+//! A request under way: what it wants next, and what comes of a step.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use ds4_model::Outputs;
+
+use crate::scores::{log_sum, score, top};
+use crate::{Event, Finish, Observe, Observed, Priority, Request, Sampler, Token, Usage};
+
+/// A request and its way out.
+pub(crate) struct Job {
+    pub(crate) slot: usize,
+    /// Grows from job to job.
+    arrival: u64,
+    /// Its tokens grow with the answer.
+    request: Request,
+    /// Tokens of the prompt.
+    prompt: usize,
+    /// Most tokens of prompt and answer.
+    context: usize,
+    /// Tokens in the cache.
+    len: usize,
+    sampler: Sampler,
+    events: Sender<Event>,
+    cancel: Arc<AtomicBool>,
+    usage: Usage,
+    submitted: Instant,
+    /// When it left the queue for the first time.
+    started: Option<Instant>,
+    /// When the prompt was read.
+    read: Option<Instant>,
+    /// Scores are told up to here.
+    scored: usize,
+    /// The place in the queue that its owner knows of.
+    told: Option<usize>,
+    /// Steps in a row in which other prompts were read and this one was not.
+    pub(crate) passed: u32,
+}
+
+impl Job {
+    pub(crate) fn new(
+        slot: usize,
+        arrival: u64,
+        request: Request,
+        context: usize,
+        events: Sender<Event>,
+        cancel: Arc<AtomicBool>,
+    ) -> Self {
+        let prompt = request.tokens.len();
+        Self {
+            slot,
+            arrival,
+            prompt,
+            context,
+            len: 0,
+            sampler: Sampler::new(request.sampling),
+            usage: Usage { prompt, ..Usage::default() },
+            request,
+            events,
+            cancel,
+            submitted: Instant::now(),
+            started: None,
+            read: None,
+            scored: 0,
+            told: None,
+            passed: 0,
+        }
+    }
+
+    /// Who goes first: ascending.
+    pub(crate) fn rank(&self) -> impl Ord + use<> {
+        (std::cmp::Reverse(self.request.priority), self.arrival)
+    }
+
+    pub(crate) fn priority(&self) -> Priority {
+        self.request.priority
+    }
+
+    /// Prompt and answer so far.
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.request.tokens
+    }
+
+    /// The next `count` tokens.
+    pub(crate) fn next(&self, count: usize) -> &[u32] {
+        &self.request.tokens[self.len..self.len + count]
+    }
+
+    /// Position of the next token.
+    pub(crate) fn position(&self) -> u32 {
+        self.len as u32
+    }
+
+    /// Tokens from here on must be computed, because someone asks for the logits after them.
+    pub(crate) fn needed(&self) -> usize {
+        let last = self.request.tokens.len() - 1;
+        self.request.score_from.map_or(last, |from| from.saturating_sub(1).min(last))
+    }
+
+    /// Tokens that it may come to hold.
+    pub(crate) fn most(&self) -> usize {
+        self.prompt.saturating_add(self.request.max_tokens).min(self.context)
+    }
+
+    /// Tokens that are left to compute.
+    pub(crate) fn left(&self) -> usize {
+        self.request.tokens.len() - self.len
+    }
+
+    /// Tokens that a step can take. The prompt's last one stands alone, after the resume point, and scores need the logits
+    /// of every token.
+    pub(crate) fn wants(&self) -> usize {
+        if self.request.score_from.is_some() {
+            1
+        } else if self.len + 1 < self.prompt {
+            self.prompt - 1 - self.len
+        } else {
+            self.left()
+        }
+    }
+
+    /// Whether the next token is the prompt's last one.
+    pub(crate) fn at_resume_point(&self) -> bool {
+        self.len + 1 == self.prompt
+    }
+
+    /// Which logits a step of `count` tokens needs.
+    pub(crate) fn outputs(&self, count: usize) -> Outputs {
+        let wanted = self.request.score_from.is_some() || count == self.left();
+        if wanted { Outputs::Last } else { Outputs::None }
+    }
+
+    pub(crate) fn cancelled(&self) -> bool {
+        self.cancel.load(Relaxed)
+    }
+
+    fn send(&self, event: Event) {
+        // A receiver that is gone has cancelled.
+        let _ = self.events.send(event);
+    }
+
+    /// Requests before it in the queue.
+    pub(crate) fn waits(&mut self, ahead: usize) {
+        if self.told.replace(ahead) != Some(ahead) {
+            self.send(Event::Queued { ahead });
+        }
+    }
+
+    /// It leaves the queue, and `kept` of its tokens need not be computed.
+    pub(crate) fn starts(&mut self, kept: usize) {
+        (self.len, self.told, self.passed) = (kept, None, 0);
+        if self.started.is_none() {
+            self.started = Some(Instant::now());
+            self.usage.queued = self.submitted.elapsed();
+            self.usage.reused = kept;
+            self.send(Event::Prefill { done: kept, total: self.prompt });
+        }
+    }
+
+    /// It is back in the queue, and must compute everything again.
+    pub(crate) fn stops(&mut self) {
+        self.len = 0;
+    }
+
+    /// `count` more tokens are in the cache. True when that was the end.
+    pub(crate) fn advance(&mut self, count: usize, logits: Option<&[f32]>) -> bool {
+        self.len += count;
+        if self.read.is_none() {
+            self.send(Event::Prefill { done: self.len.min(self.prompt), total: self.prompt });
+        }
+        let Some(logits) = logits else { return false };
+        if let Some(&next) = self.request.tokens.get(self.len) {
+            if self.request.score_from.is_some_and(|from| self.len >= from) && self.len > self.scored {
+                self.scored = self.len;
+                let logprob = score(logits, next, log_sum(logits)).logprob;
+                self.send(Event::Scored { position: self.len, logprob });
+            }
+            return false;
+        }
+        if self.read.is_none() {
+            self.usage.prefill = self.started.map_or_else(Default::default, |started| started.elapsed());
+            self.read = Some(Instant::now());
+            if self.request.observe == Observe::Logits {
+                self.send(Event::Observed(Observed::Logits(logits.to_vec())));
+            }
+        }
+        self.draw(logits)
+    }
+
+    /// Draws the next token; true at the end of the answer.
+    fn draw(&mut self, logits: &[f32]) -> bool {
+        if self.is_full() {
+            return true;
+        }
+        let Some(id) = self.sampler.draw(logits) else {
+            self.send(Event::Failed(format!("the model produced no finite logit after token {}", self.len)));
+            return true;
+        };
+        if self.request.stop.contains(&id) {
+            self.finish(Finish::Stop);
+            return true;
+        }
+        let observed = match self.request.observe {
+            Observe::Top(n) => Some(top(logits, id, n)),
+            _ => None,
+        };
+        self.send(Event::Token(Token { id, observed }));
+        self.usage.generated += 1;
+        self.request.tokens.push(id);
+        self.is_full()
+    }
+
+    /// Ends the answer when it is as long as it may be.
+    fn is_full(&mut self) -> bool {
+        let (generated, most) = (self.usage.generated, self.request.max_tokens);
+        let full = generated == most.min(self.context - self.prompt);
+        if full {
+            self.finish(if generated == most { Finish::Length } else { Finish::Context });
+        }
+        full
+    }
+
+    /// Tells the end.
+    pub(crate) fn finish(&mut self, finish: Finish) {
+        match (self.started, self.read) {
+            (_, Some(read)) => self.usage.decode = read.elapsed(),
+            (Some(started), None) => self.usage.prefill = started.elapsed(),
+            (None, None) => self.usage.queued = self.submitted.elapsed(),
+        }
+        self.send(Event::Finished(finish, self.usage));
+    }
+}

@@ -1,0 +1,72 @@
+//! How an engine runs.
+
+use std::time::Duration;
+
+use ds4_cpu::Limits;
+use ds4_model::{CachePlan, Numerics, PAGE_TOKENS};
+
+/// How an engine runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Numeric mode.
+    pub numerics: Numerics,
+    /// Tokens that a sequence can hold.
+    pub context: usize,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Most prompt tokens read in one step; cancellation takes effect between steps.
+    pub step: usize,
+    /// Sequences that live at once.
+    pub sessions: usize,
+    /// Tokens that all sequences hold together, in pages that they share; at least a context. None: as many as all their
+    /// contexts.
+    pub pool: Option<usize>,
+    /// Time that a step may spend on prompts while answers are written.
+    pub prefill_quantum: Duration,
+    /// Run although the weights do not fit into memory, reading them from the disk again and again.
+    pub oversubscribe: bool,
+    /// Count the experts that steps use ([`crate::Engine::experts_used`]).
+    pub count_experts: bool,
+}
+
+impl Default for Options {
+    /// One sequence of 32,768 tokens on all processors.
+    fn default() -> Self {
+        Self {
+            numerics: Numerics::DEFAULT,
+            context: 32768,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            step: 256,
+            sessions: 1,
+            pool: None,
+            prefill_quantum: Duration::from_millis(250),
+            oversubscribe: false,
+            count_experts: false,
+        }
+    }
+}
+
+impl Options {
+    /// Most tokens of one sequence in one step.
+    pub fn chunk(&self) -> usize {
+        self.step.min(self.context).max(1)
+    }
+
+    /// What the backend is made for: prompts' tokens, and one of every other sequence.
+    pub fn limits(&self) -> Limits {
+        Limits { threads: self.threads, tokens: self.chunk() + self.sessions - 1, context: self.context }
+    }
+
+    /// Tokens that all sequences hold together: whole pages.
+    pub fn pool_tokens(&self) -> usize {
+        self.cache_plan().pages * PAGE_TOKENS
+    }
+
+    /// The cache of all sequences.
+    pub(crate) fn cache_plan(&self) -> CachePlan {
+        let context = self.context.div_ceil(PAGE_TOKENS);
+        let all = self.sessions.saturating_mul(context);
+        let pages = self.pool.map_or(all, |tokens| tokens.div_ceil(PAGE_TOKENS).clamp(context, all));
+        CachePlan { slots: self.sessions, pages, step: self.chunk() }
+    }
+}
