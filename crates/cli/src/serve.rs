@@ -1,8 +1,10 @@
 //! `ds4 serve`: the server.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use ds4_engine::Options;
 use ds4_server::Config;
 
 use crate::args::{explain, positive, refuse_foreign};
@@ -29,7 +31,15 @@ struct Serve {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 393216, value_parser = positive, help_heading = "Server")]
     tokens: usize,
 
-    /// Requests that may wait while one runs; more are refused with 429
+    /// Conversations that run at once; also those that are remembered [default: what memory allows, at most 8]
+    #[arg(long, value_name = "N", value_parser = sessions, help_heading = "Server")]
+    sessions: Option<usize>,
+
+    /// Milliseconds of each step that prompts may take while answers are written
+    #[arg(long, value_name = "MS", default_value_t = 250, value_parser = quantum, allow_negative_numbers = true, help_heading = "Server")]
+    prefill_quantum: u64,
+
+    /// Requests that may wait while others run; more are refused with 429
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = waiting, help_heading = "Server")]
     queue: usize,
 
@@ -56,9 +66,9 @@ Clients want a base URL and any key:
   OpenAI SDKs     base_url http://127.0.0.1:8000/v1
   Anthropic SDKs  base_url http://127.0.0.1:8000
 
-One request runs, others wait in order. The first SIGINT or SIGTERM lets the running
-request end (exit 0), the second ends at once (130). docs/server.md lists endpoints,
-fields, limits and errors.";
+As many requests run at once as there are sessions, others wait in order. The first
+SIGINT or SIGTERM lets the running requests end (exit 0), the second ends at once (130).
+docs/server.md lists endpoints, fields, limits and errors.";
 
 /// Flags of the C server that come later, and why.
 const LATER: &[(&[&str], &str)] = &[
@@ -92,7 +102,9 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     if let Some(dir) = &serve.chdir {
         std::env::set_current_dir(dir).map_err(|e| Failure::from(format!("--chdir {}: {e}", dir.display())))?;
     }
-    let opened = Opened::new(&serve.runtime)?;
+    let prefill_quantum = Duration::from_millis(serve.prefill_quantum);
+    let options = Options { prefill_quantum, ..Options::default() };
+    let opened = Opened::several(&serve.runtime, serve.sessions, options)?;
     let Serve { host, port, cors, tokens, queue, trace, .. } = serve;
     let config = Config { host, port, cors, max_tokens: tokens, queue, trace };
     ds4_server::run(&opened.engine, &opened.model, &config)?;
@@ -101,6 +113,20 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
 
 fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "a whole number from 0 to 65535".into())
+}
+
+fn sessions(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=256).contains(&n) => Ok(n),
+        _ => Err("a whole number from 1 to 256".into()),
+    }
+}
+
+fn quantum(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(n) if n <= 60_000 => Ok(n),
+        _ => Err("a whole number from 0 to 60000".into()),
+    }
 }
 
 fn waiting(text: &str) -> Result<usize, String> {

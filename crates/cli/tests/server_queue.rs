@@ -38,8 +38,9 @@ fn a_second(server: &Server) -> Value {
     }
 }
 
+/// One request runs at a time.
 fn server(args: &[&str]) -> Server {
-    Server::start(&[&["-c", "100000"], args].concat())
+    Server::start(&[&["-c", "100000", "--sessions", "1"], args].concat())
 }
 
 /// Sends a request that streams, without waiting for its answer.
@@ -66,7 +67,7 @@ fn waiting(server: &Server) -> u64 {
 }
 
 #[test]
-fn requests_run_one_at_a_time_in_order() {
+fn with_one_session_requests_run_one_at_a_time_in_order() {
     // H052
     let server = server(&[]);
     // Each has its place when its head arrives.

@@ -48,11 +48,11 @@ pub struct Config {
     pub trace: Option<PathBuf>,
 }
 
-/// Serves `model` on `engine` until SIGINT or SIGTERM, then lets the running request end. A second signal ends the
+/// Serves `model` on `engine` until SIGINT or SIGTERM, then lets the running requests end. A second signal ends the
 /// process at once with code 130.
 pub fn run(engine: &Engine, model: &Arc<Model>, config: &Config) -> io::Result<()> {
     let trace = Trace::new(config.trace.as_deref())?;
-    let server = Arc::new(Server::new(Arc::clone(model), engine.options().context, config, trace));
+    let server = Arc::new(Server::new(Arc::clone(model), engine.options(), config, trace));
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(PARSERS).build()?;
     std::thread::scope(|scope| {
         let result = runtime.block_on(async {
@@ -105,7 +105,7 @@ async fn serve(listener: TcpListener, server: &Arc<Server>, signals: &mut Signal
         }
     }
     drop(listener);
-    log("shutting down after the running request; a second signal ends it at once");
+    log("shutting down after the running requests; a second signal ends it at once");
     server.queue.close();
     let _ = closing.send(true); // nobody may be connected
     tokio::select! {

@@ -7,6 +7,8 @@ use crate::Error;
 /// News of a request, in order: it starts, its prompt is read, pieces of the answer, one end.
 #[derive(Debug)]
 pub(crate) enum Progress {
+    /// Its turn has come, but memory is short: the engine has so many requests before it.
+    Queued { ahead: usize },
     /// Its turn has come.
     Started(Counts),
     /// So many of the prompt's tokens are read.

@@ -1,4 +1,5 @@
-//! Who waits for the engine: one request runs, a bounded number waits in order, and each can be taken back at any time.
+//! Who waits for the engine: as many requests run as it has sequences, a bounded number waits in order, and each can be
+//! taken back at any time.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -31,6 +32,23 @@ pub(crate) struct Job {
     pub(crate) task: Task,
     pub(crate) news: UnboundedSender<Progress>,
     pub(crate) cancel: Arc<Cancel>,
+    /// Its place among those that run, once it does.
+    pub(crate) place: Option<Place>,
+}
+
+/// A place among the requests that run; dropping it makes room for the next.
+#[derive(Debug)]
+pub(crate) struct Place {
+    queue: Arc<Queue>,
+    start: Instant,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.running -= 1;
+        state.usual = (state.usual * 3 + self.start.elapsed()) / 4;
+    }
 }
 
 /// How a request is taken back.
@@ -63,15 +81,19 @@ impl Cancel {
 }
 
 /// Requests in order.
+#[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
     limit: usize,
+    /// Requests that can run at once.
+    places: usize,
 }
 
+#[derive(Debug)]
 struct State {
     waiting: VecDeque<Job>,
-    running: Option<Instant>,
+    running: usize,
     closed: bool,
     next_id: u64,
     /// How long a request takes, with the last ones counting most.
@@ -81,17 +103,18 @@ struct State {
 /// What a look at the queue shows.
 pub(crate) struct Load {
     pub(crate) running: usize,
+    pub(crate) places: usize,
     pub(crate) waiting: usize,
     pub(crate) limit: usize,
     pub(crate) closed: bool,
 }
 
 impl Queue {
-    /// A queue in which `limit` requests may wait.
-    pub(crate) fn new(limit: usize) -> Self {
-        let (waiting, running, usual) = (VecDeque::new(), None, Duration::from_secs(1));
-        let state = State { waiting, running, closed: false, next_id: 0, usual };
-        Self { state: Mutex::new(state), changed: Condvar::new(), limit }
+    /// A queue in which `limit` requests may wait while `places` run.
+    pub(crate) fn new(places: usize, limit: usize) -> Self {
+        let (waiting, usual) = (VecDeque::new(), Duration::from_secs(1));
+        let state = State { waiting, running: 0, closed: false, next_id: 0, usual };
+        Self { state: Mutex::new(state), changed: Condvar::new(), limit, places }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -104,44 +127,38 @@ impl Queue {
         if state.closed {
             return Err(Error::Closing);
         }
-        let waiting = state.waiting.len();
-        if waiting >= self.limit && (waiting > 0 || state.running.is_some()) {
-            let seconds = state.usual.as_secs_f64() * (waiting + 1) as f64;
+        // Those for whom there is a place already do not wait.
+        let waiting = (state.waiting.len() + state.running).saturating_sub(self.places);
+        if waiting >= self.limit && state.waiting.len() + state.running >= self.places {
+            let seconds = state.usual.as_secs_f64() * (waiting + 1) as f64 / self.places as f64;
             return Err(Error::QueueFull { waiting, retry_after: seconds.clamp(1.0, 300.0) as u64 });
         }
         let (news, inbox) = unbounded_channel();
         let cancel = Arc::new(Cancel::default());
         let id = state.next_id;
         state.next_id += 1;
-        state.waiting.push_back(Job { id, task, news, cancel: Arc::clone(&cancel) });
+        state.waiting.push_back(Job { id, task, news, cancel: Arc::clone(&cancel), place: None });
         self.changed.notify_one();
         Ok(Ticket { id, news: inbox, cancel, queue: Arc::clone(self) })
     }
 
     /// The next request, as soon as there is one; none once the queue is closed.
-    pub(crate) fn next(&self) -> Option<Job> {
+    pub(crate) fn next(self: &Arc<Self>) -> Option<Job> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return None;
             }
-            if let Some(job) = state.waiting.pop_front() {
-                state.running = Some(Instant::now());
+            if let Some(mut job) = state.waiting.pop_front() {
+                state.running += 1;
+                job.place = Some(Place { queue: Arc::clone(self), start: Instant::now() });
                 return Some(job);
             }
             state = self.changed.wait(state).expect("nothing panics under this lock");
         }
     }
 
-    /// The request that ran has ended.
-    pub(crate) fn done(&self) {
-        let mut state = self.lock();
-        if let Some(start) = state.running.take() {
-            state.usual = (state.usual * 3 + start.elapsed()) / 4;
-        }
-    }
-
-    /// Lets the running request end, refuses those that wait and all that come.
+    /// Lets the running requests end, refuses those that wait and all that come.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -154,15 +171,15 @@ impl Queue {
     /// How full it is.
     pub(crate) fn load(&self) -> Load {
         let state = self.lock();
-        let running = usize::from(state.running.is_some());
-        Load { running, waiting: state.waiting.len(), limit: self.limit, closed: state.closed }
+        let (running, waiting) = (state.running, state.waiting.len());
+        Load { running, places: self.places, waiting, limit: self.limit, closed: state.closed }
     }
 
     /// Requests before this one; none when it does not wait.
     fn ahead(&self, id: u64) -> Option<usize> {
         let state = self.lock();
         let place = state.waiting.iter().position(|job| job.id == id)?;
-        Some(place + usize::from(state.running.is_some()))
+        Some(place + state.running)
     }
 
     fn leave(&self, id: u64) {
@@ -210,26 +227,28 @@ pub(crate) mod tests {
         Task { id: name.into(), prompt, sampling: Sampling::GREEDY, max_tokens: 1, stop: Vec::new() }
     }
 
-    fn name(job: Option<Job>) -> String {
-        job.expect("a job").task.prompt.text
+    fn name(job: &Option<Job>) -> &str {
+        &job.as_ref().expect("a job").task.prompt.text
     }
 
     #[test]
     fn requests_run_in_order_and_those_that_left_do_not_run() {
-        let queue = Arc::new(Queue::new(9));
+        let queue = Arc::new(Queue::new(1, 9));
         let tickets: Vec<Ticket> = ["a", "b", "c"].map(|n| queue.enter(task(n)).unwrap()).into();
-        assert_eq!(name(queue.next()), "a");
+        let job = queue.next();
+        assert_eq!(name(&job), "a");
         assert_eq!(tickets[2].ahead(), Some(2));
         let [a, b, c] = tickets.try_into().ok().unwrap();
         drop(b);
         assert_eq!((a.ahead(), c.ahead()), (None, Some(1)));
-        queue.done();
-        assert_eq!(name(queue.next()), "c");
+        drop(job);
+        assert_eq!(c.ahead(), Some(0));
+        assert_eq!(name(&queue.next()), "c");
     }
 
     #[test]
     fn a_full_queue_refuses_with_a_number_and_a_time() {
-        let queue = Arc::new(Queue::new(1));
+        let queue = Arc::new(Queue::new(1, 1));
         let _running = queue.enter(task("a")).unwrap();
         let _job = queue.next();
         let waiting = queue.enter(task("b")).unwrap();
@@ -240,15 +259,28 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn as_many_requests_run_as_there_are_places() {
+        let queue = Arc::new(Queue::new(2, 1));
+        let tickets: Vec<Ticket> = ["a", "b", "c"].map(|n| queue.enter(task(n)).unwrap()).into();
+        let (a, b) = (queue.next(), queue.next());
+        assert_eq!((name(&a), name(&b), tickets[2].ahead()), ("a", "b", Some(2)));
+        assert!(matches!(queue.enter(task("d")), Err(Error::QueueFull { waiting: 1, .. })));
+        drop(a);
+        let Load { running, places, waiting, .. } = queue.load();
+        assert_eq!((running, places, waiting), (1, 2, 1));
+        assert!(queue.enter(task("d")).is_ok());
+    }
+
+    #[test]
     fn without_waiting_places_one_request_still_runs() {
-        let queue = Arc::new(Queue::new(0));
+        let queue = Arc::new(Queue::new(1, 0));
         let _a = queue.enter(task("a")).unwrap();
         assert!(queue.enter(task("b")).is_err());
     }
 
     #[test]
     fn closing_refuses_who_waits_and_who_comes() {
-        let queue = Arc::new(Queue::new(9));
+        let queue = Arc::new(Queue::new(1, 9));
         let mut running = queue.enter(task("a")).unwrap();
         let job = queue.next().unwrap();
         let mut waiting = queue.enter(task("b")).unwrap();
@@ -263,7 +295,7 @@ pub(crate) mod tests {
     #[test]
     fn leaving_cancels_a_run_that_starts_before_or_after() {
         for early in [true, false] {
-            let queue = Arc::new(Queue::new(9));
+            let queue = Arc::new(Queue::new(1, 9));
             let ticket = queue.enter(task("a")).unwrap();
             let job = queue.next().unwrap();
             let flag = Arc::new(AtomicBool::new(false));

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ds4_dialog::{Prompt, options};
-use ds4_engine::Model;
+use ds4_engine::{Model, Options};
 use serde_json::{Value, json};
 
 use crate::log::log;
@@ -39,11 +39,12 @@ pub(crate) struct Label {
 }
 
 impl Server {
-    pub(crate) fn new(model: Arc<Model>, context: usize, config: &Config, trace: Trace) -> Self {
+    pub(crate) fn new(model: Arc<Model>, options: &Options, config: &Config, trace: Trace) -> Self {
+        let context = options.context;
         Self {
             identity: Identity::new(&model, context, config.max_tokens),
             model,
-            queue: Arc::new(Queue::new(config.queue)),
+            queue: Arc::new(Queue::new(options.sessions, config.queue)),
             context,
             cors: config.cors,
             trace,
@@ -113,6 +114,7 @@ impl Server {
             "model": self.identity.id,
             "context_length": self.context,
             "running": load.running,
+            "running_limit": load.places,
             "waiting": load.waiting,
             "waiting_limit": load.limit,
         });

@@ -44,9 +44,17 @@ pub(crate) fn stream(ticket: Ticket, events: impl Events) -> Response {
 }
 
 /// What the request does while nothing is said.
+#[derive(Clone, Copy)]
 enum Phase {
     Queued,
-    Prefill { done: usize, total: usize },
+    /// In the engine's own queue, for memory.
+    Waiting {
+        ahead: usize,
+    },
+    Prefill {
+        done: usize,
+        total: usize,
+    },
     Decode,
 }
 
@@ -70,7 +78,14 @@ impl<E: Events> Stream<E> {
                     self.phase = if done < total { Phase::Prefill { done, total } } else { Phase::Decode };
                     if first { self.comment() } else { continue }
                 }
-                Ok(Progress::Piece(piece)) => self.events.piece(piece),
+                Ok(Progress::Queued { ahead }) => {
+                    self.phase = Phase::Waiting { ahead };
+                    self.comment()
+                }
+                Ok(Progress::Piece(piece)) => {
+                    self.phase = Phase::Decode;
+                    self.events.piece(piece)
+                }
                 Ok(Progress::Ended(end)) => return (self.events.ended(&end), false),
                 Ok(Progress::Failed(error)) => return (self.events.failed(&error), false),
             };
@@ -83,8 +98,10 @@ impl<E: Events> Stream<E> {
 
     /// A comment that says what goes on; clients ignore it, and their timers start anew.
     fn comment(&self) -> String {
-        match (&self.phase, self.ticket.ahead()) {
-            (Phase::Queued, Some(ahead)) => format!(": queued, {ahead} before this\n\n"),
+        match (self.phase, self.ticket.ahead()) {
+            (Phase::Queued, Some(ahead)) | (Phase::Waiting { ahead }, _) => {
+                format!(": queued, {ahead} before this\n\n")
+            }
             (Phase::Queued, None) => ": prefill\n\n".into(),
             (Phase::Prefill { done, total }, _) => format!(": prefill {done}/{total}\n\n"),
             (Phase::Decode, _) => ": decode\n\n".into(),
@@ -124,7 +141,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_is_broken_every_few_seconds_whatever_goes_on() {
         // H069
-        let queue = Arc::new(Queue::new(9));
+        let queue = Arc::new(Queue::new(1, 9));
         let _first = queue.enter(task("first")).unwrap();
         let ticket = queue.enter(task("second")).unwrap();
         let mut stream = Stream { ticket, events: Terse, phase: Phase::Queued, due: Instant::now() };
@@ -136,7 +153,6 @@ mod tests {
         assert_eq!(next().await, (": queued, 1 before this\n\n".into(), 0, true));
         assert_eq!(next().await, (": queued, 1 before this\n\n".into(), 3, true));
         drop(queue.next());
-        queue.done();
         assert_eq!(next().await, (": queued, 0 before this\n\n".into(), 6, true));
         let job = queue.next().unwrap();
         job.news.send(Progress::Started(Counts::default())).unwrap();
@@ -156,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn a_failure_ends_the_stream_with_its_reason() {
         // H070
-        let queue = Arc::new(Queue::new(9));
+        let queue = Arc::new(Queue::new(1, 9));
         let ticket = queue.enter(task("a")).unwrap();
         let due = Instant::now() + KEEPALIVE;
         let mut stream = Stream { ticket, events: Terse, phase: Phase::Queued, due };

@@ -18,7 +18,7 @@ pub(crate) async fn whole(mut ticket: Ticket) -> Result<Whole, Error> {
     let (mut reasoning, mut text) = (String::new(), String::new());
     loop {
         match ticket.news().await {
-            Progress::Started(_) | Progress::Prefill { .. } => {}
+            Progress::Queued { .. } | Progress::Started(_) | Progress::Prefill { .. } => {}
             Progress::Piece(Piece::Reasoning(part)) => reasoning.push_str(&part),
             Progress::Piece(Piece::Text(part)) => text.push_str(&part),
             Progress::Ended(end) => return Ok(Whole { reasoning, text, end }),

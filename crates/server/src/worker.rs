@@ -1,4 +1,4 @@
-//! The thread that takes requests from the queue and runs them on the engine, one at a time.
+//! The threads that take requests from the queue and run them on the engine, one for each of its sequences.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -11,40 +11,61 @@ use crate::Error;
 use crate::log::log;
 use crate::progress::{Counts, End, Finish, Progress};
 use crate::queue::{Job, Task};
+use crate::resting::Resting;
 use crate::server::Server;
 
-/// Works until the queue is closed. Should that become impossible, health says so, and every request hears it.
+/// Works until the queue is closed, with a thread for every sequence. Should that become impossible, health says so, and
+/// every request hears it.
 pub(crate) fn work(engine: &Engine, server: &Server) {
-    match catch_unwind(AssertUnwindSafe(|| run_all(engine, server))) {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => server.fail(error.to_string()),
-        Err(_) => server.fail("internal error; stderr says where".into()),
-    }
-    while let Some(job) = server.queue.next() {
-        let why = server.failure().unwrap_or_default().into();
-        let _ = job.news.send(Progress::Failed(Error::Failed(why))); // it may have left
-        server.queue.done();
+    let sequences = (0..engine.options().sessions).map(|_| engine.sequence()).collect();
+    match sequences {
+        Ok(sequences) => {
+            let resting = Resting::new(sequences);
+            std::thread::scope(|scope| {
+                (0..engine.options().sessions).for_each(|_| drop(scope.spawn(|| work_one(engine, server, &resting))));
+            });
+        }
+        Err(error) => {
+            server.fail(ds4_engine::Error::to_string(&error));
+            refuse_all(server);
+        }
     }
 }
 
-fn run_all(engine: &Engine, server: &Server) -> Result<(), ds4_engine::Error> {
-    let mut sequence = engine.sequence()?;
+fn work_one(engine: &Engine, server: &Server, resting: &Resting<'_>) {
+    if catch_unwind(AssertUnwindSafe(|| run_all(engine, server, resting))).is_err() {
+        server.fail("internal error; stderr says where".into());
+    }
+    refuse_all(server);
+}
+
+/// Tells every request that comes why it cannot run.
+fn refuse_all(server: &Server) {
     while let Some(job) = server.queue.next() {
-        let news = job.news.clone();
+        let why = server.failure().unwrap_or_default().into();
+        let _ = job.news.send(Progress::Failed(Error::Failed(why))); // it may have left
+    }
+}
+
+/// Runs requests until the queue is closed or the engine cannot go on.
+fn run_all(engine: &Engine, server: &Server, resting: &Resting<'_>) {
+    while server.failure().is_none() {
+        let Some(mut job) = server.queue.next() else { return };
+        let (news, place) = (job.news.clone(), job.place.take());
+        let mut sequence = resting.take(&job.task.prompt.tokens);
         let result = run(&mut sequence, server, job);
-        server.queue.done();
-        let broken = result.is_err().then(|| engine.health().err()).flatten();
+        resting.give(sequence);
+        drop(place);
+        if let Err(error) = engine.health() {
+            server.fail(error.to_string());
+        }
         // A client that has left hears nothing.
         let _ = match result {
             Ok(Some(end)) => news.send(Progress::Ended(end)),
             Ok(None) => Ok(()),
             Err(error) => news.send(Progress::Failed(error)),
         };
-        if let Some(error) = broken {
-            return Err(error);
-        }
     }
-    Ok(())
 }
 
 /// Runs a request and reports all but its end; no end when its client has left.
@@ -92,7 +113,8 @@ fn run(sequence: &mut Sequence<'_>, server: &Server, job: Job) -> Result<Option<
             Event::Finished(EngineFinish::Stop, _) => why = Some(Finish::Stop),
             Event::Finished(EngineFinish::Length | EngineFinish::Context, _) => why = Some(Finish::Length),
             Event::Failed(message) => return Err(Error::Failed(message)),
-            Event::Queued { .. } | Event::Scored { .. } | Event::Observed(_) => {}
+            Event::Queued { ahead } => told.tell(Progress::Queued { ahead }),
+            Event::Scored { .. } | Event::Observed(_) => {}
         }
     }
     told.pieces(answer.finish());
@@ -160,7 +182,7 @@ mod tests {
         let options = Options { context, threads: 1, step: 8, ..Options::default() };
         let engine = Engine::start(Arc::clone(&model), options).unwrap();
         let config = Config { host: String::new(), port: 0, cors: false, max_tokens: 1, queue: 9, trace: None };
-        let server = Server::new(model, context, &config, Trace::new(None).unwrap());
+        let server = Server::new(model, &options, &config, Trace::new(None).unwrap());
         let (well, health) = server.health();
         assert!(well && health["status"] == "ok");
 
