@@ -1,5 +1,7 @@
 //! `ds4 bench`: speed at growing context lengths, as a table.
 
+mod sequences;
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -72,6 +74,10 @@ struct Bench {
     /// Then read the longest context once more with a watch on every operation, and say on stderr where the time goes
     #[arg(long)]
     profile: bool,
+    /// Instead of the table: let N sequences read up to --ctx-start tokens of different parts of the text each, and compare
+    /// how fast they generate together with one alone
+    #[arg(long, value_name = "N", value_parser = sequences::count, conflicts_with_all = ["csv", "json", "plot", "profile", "dump_frontier_logits_dir", "limits"])]
+    sequences: Option<usize>,
 
     #[command(flatten)]
     runtime: Runtime,
@@ -98,7 +104,10 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     if bench.prompt_file.is_some() == bench.chat_prompt_file.is_some() {
         return Err(Failure::usage("specify one of --prompt-file and --chat-prompt-file"));
     }
-    bench.measure()
+    match bench.sequences {
+        Some(count) => sequences::run(bench, count),
+        None => bench.measure(),
+    }
 }
 
 /// The arguments with `-sys` spelled out; flags that are known and not there are refused.

@@ -144,6 +144,23 @@ fn a_profile_follows_the_table() {
 }
 
 #[test]
+fn sequences_together_are_compared_with_one_alone() {
+    let home = Home::new();
+    let said = home.ds4(&["bench", "--prompt-file", &text(&home), "--sequences", "4", "--ctx-start", "32", "-n", "5"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let (header, row) = said.out.trim_end().split_once('\n').unwrap();
+    assert_eq!(header, "sequences,ctx_tokens,gen_tokens,gen_tps,gen_tps_alone,ratio,experts,experts_alone");
+    let row = numbers(row);
+    assert_eq!(row[..3], [4.0, 32.0, 5.0]);
+    assert!(row[3] > 0.0 && row[4] > 0.0 && (row[5] - row[3] / row[4]).abs() < 0.02, "{row:?}");
+    assert!(row[6] > row[7] && row[7] >= 1.0, "more sequences use more experts: {row:?}");
+    let many = home.ds4(&["bench", "--prompt-file", &text(&home), "--sequences", "16", "--ctx-start", "1", "-n", "1"]);
+    assert_eq!(many.code, 0, "{}", many.err);
+    home.ds4(&["bench", "--prompt-file", &text(&home), "--sequences", "0"])
+        .fails(2, "ds4: invalid value for --sequences: 0 (a whole number from 1 to 256)");
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused() {
     let home = Home::new();
     let text = text(&home);

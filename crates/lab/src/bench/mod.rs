@@ -5,6 +5,7 @@ mod plot;
 mod profile;
 mod report;
 mod row;
+mod sequences;
 mod work;
 
 use ds4_engine::{Engine, Error, Event, Finish, Observe, Observed, Request, Sequence};
@@ -14,6 +15,7 @@ pub use limits::Limits;
 pub use profile::Profile;
 pub use report::Report;
 pub use row::Row;
+pub use sequences::{Together, together};
 pub use work::{AttentionWork, Work};
 
 /// What to measure.
