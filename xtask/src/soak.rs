@@ -79,10 +79,11 @@ fn damage(slice: bool) -> Outcome {
     outcome(test("ds4-engine", "hostile", "damaged_files", &[("DS4_HOSTILE_FILES", files)]))
 }
 
-/// The same bits however tokens are fed.
+/// The same bits however tokens are fed, and whoever else runs.
 fn bits(slice: bool) -> Outcome {
     let cases = if slice { "4" } else { "200" };
-    outcome(test("ds4-lab", "oracle_bit_identity", "", &[("PROPTEST_CASES", cases)]))
+    let run = |binary| test("ds4-lab", binary, "", &[("PROPTEST_CASES", cases)]);
+    outcome(run("oracle_bit_identity") && run("together"))
 }
 
 /// A context of 100,000 tokens filled to the last one.

@@ -1,9 +1,10 @@
 //! What the built-in model can do, through the engine as it ships: 8-bit activations, rounded rows, greedy.
 //!
 //! `fixtures/skills.json` holds 200 held-out prompts a skill (`mini/fixtures.py`). The first 40 of each are asked here;
-//! `DS4_SKILL_PROMPTS` says another number, and the soak asks them all.
+//! `DS4_SKILL_PROMPTS` says another number, and the soak asks them all. Several are asked at once, which changes no answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ds4_engine::{Engine, Event, Finish, Model, Options, Request, Sequence};
 
@@ -26,6 +27,8 @@ const ENDS: usize = 98;
 const CLOSED: usize = 95;
 /// More than any right answer takes.
 const MOST_TOKENS: usize = 200;
+/// Prompts at once.
+const SESSIONS: usize = 8;
 
 /// How the answers to one skill's prompts came out.
 #[derive(Default)]
@@ -45,9 +48,8 @@ impl Score {
 #[test]
 fn the_built_in_model_has_its_skills() {
     let model = Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap();
-    let options = Options { context: 1536, threads: 2, step: 256, ..Options::default() };
+    let options = Options { context: 1536, threads: 2, step: 256, sessions: SESSIONS, ..Options::default() };
     let engine = Engine::start(Arc::new(model), options).unwrap();
-    let mut sequence = engine.sequence().unwrap();
     let prompts = std::env::var("DS4_SKILL_PROMPTS").map_or(40, |n| n.parse().unwrap());
 
     let text = std::fs::read_to_string(ds4_testkit::root().join("fixtures/skills.json")).unwrap();
@@ -57,8 +59,8 @@ fn the_built_in_model_has_its_skills() {
     for (skill, least) in AT_LEAST {
         let rows: Vec<(String, String)> = serde_json::from_value(fixture["skills"][skill].clone()).unwrap();
         let mut score = Score::default();
-        for (prompt, answer) in rows.iter().take(prompts) {
-            let (got, finish) = answer_to(&engine, &mut sequence, prompt);
+        let rows = &rows[..prompts.min(rows.len())];
+        for ((got, finish), (_, answer)) in answers(&engine, rows).into_iter().zip(rows) {
             score.asked += 1;
             score.right += usize::from(got == *answer);
             score.ended += usize::from(finish == Finish::Stop);
@@ -89,6 +91,26 @@ fn the_built_in_model_has_its_skills() {
         misses.push(format!("answers ended: {ended} %, expected at least {ENDS} %"));
     }
     assert!(misses.is_empty(), "{}", misses.join("; "));
+}
+
+/// What comes of each prompt, in order.
+fn answers(engine: &Engine, rows: &[(String, String)]) -> Vec<(String, Finish)> {
+    let next = AtomicUsize::new(0);
+    let ask = || {
+        let mut sequence = engine.sequence().unwrap();
+        let mut answers = Vec::new();
+        loop {
+            let row = next.fetch_add(1, Relaxed);
+            let Some((prompt, _)) = rows.get(row) else { return answers };
+            answers.push((row, answer_to(engine, &mut sequence, prompt)));
+        }
+    };
+    let mut answers: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..SESSIONS).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
+    });
+    answers.sort_by_key(|(row, _)| *row);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// The text that follows `prompt`, with its control tokens, and why it ended.
