@@ -1,6 +1,6 @@
 //! Draws the next token from logits.
 
-use ds4_cpu::kernels::math::exp;
+use ds4_cpu::kernels::sampling::weights;
 
 /// Most candidates that `top_k` may keep.
 const TOP_K_CAP: usize = 1024;
@@ -30,6 +30,8 @@ impl Sampling {
 pub struct Sampler {
     sampling: Sampling,
     random: Random,
+    /// Weight of every token.
+    weights: Vec<f32>,
     /// (weight, id) of what may be drawn.
     candidates: Vec<(f32, u32)>,
 }
@@ -37,7 +39,7 @@ pub struct Sampler {
 impl Sampler {
     /// A sampler at the start of its random numbers.
     pub fn new(sampling: Sampling) -> Self {
-        Self { sampling, random: Random::new(sampling.seed), candidates: Vec::new() }
+        Self { sampling, random: Random::new(sampling.seed), weights: Vec::new(), candidates: Vec::new() }
     }
 
     /// The next token; none when no logit is finite.
@@ -48,9 +50,12 @@ impl Sampler {
             return Some(best);
         }
         let u = self.random.unit();
-        let weight = |l: f32| exp((l - max) / s.temperature);
+        self.weights.resize(logits.len(), 0.0);
+        weights(logits, max, s.temperature, &mut self.weights);
         self.candidates.clear();
-        self.candidates.extend(logits.iter().zip(0..).filter(|(l, _)| l.is_finite()).map(|(&l, id)| (weight(l), id)));
+        self.candidates.reserve(logits.len());
+        let drawable = self.weights.iter().zip(logits).zip(0..).filter(|((_, l), _)| l.is_finite());
+        self.candidates.extend(drawable.map(|((&weight, _), id)| (weight, id)));
         let top_p = if s.top_p > 0.0 && s.top_p < 1.0 { s.top_p } else { 1.0 };
         if s.top_k == 0 && top_p == 1.0 {
             self.candidates.retain(|c| c.0 >= s.min_p);

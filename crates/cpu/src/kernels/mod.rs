@@ -66,6 +66,7 @@ pub mod panels;
 pub mod products;
 pub mod router;
 pub mod rows;
+pub mod sampling;
 pub mod tile;
 pub mod unpacked;
 
