@@ -110,16 +110,18 @@ impl Part {
 
     /// Milliseconds a step and share of the whole, for steps of which there were `steps`.
     fn cells(&self, time: Option<Duration>, steps: usize) -> String {
-        let Some(time) = time else { return format!("{:>10} {:>7}", "", "") };
+        let Some(time) = time else { return " ".repeat(20) };
         let milliseconds = 1e3 * time.as_secs_f64() / steps.max(1) as f64;
         let share = 100.0 * time.as_secs_f64() / self.wall.as_secs_f64().max(1e-9);
-        format!("{milliseconds:>10.3} {share:>5.1} %")
+        format!("{milliseconds:>11.3} {share:>6.1} %")
     }
 }
 
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { context, step, prefill, generated, decode } = self;
+        writeln!(f, "milliseconds, and shares of the time, after {context} tokens of context")?;
+        writeln!(f, "{:<36}{:>20}{:>20}", "", "a decoded token", format!("{step} prompt tokens"))?;
         let mut line = |name: &str, decoded, read| {
             let cells = [decode.cells(decoded, *generated), prefill.cells(read, 1)];
             writeln!(f, "{}", format!("{name:<36}{}{}", cells[0], cells[1]).trim_end())
@@ -131,10 +133,6 @@ impl fmt::Display for Profile {
         }
         let rest = |part: &Part| part.wall.saturating_sub(part.operations.iter().map(|o| o.time).sum());
         line("between operations", Some(rest(decode)), Some(rest(prefill)))?;
-        line("all", Some(decode.wall), Some(prefill.wall))?;
-        writeln!(
-            f,
-            "milliseconds of a decoded token, and of a step of {step} prompt tokens, at {context} tokens of context"
-        )
+        line("all", Some(decode.wall), Some(prefill.wall))
     }
 }
