@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use ds4_engine::{Model, Options};
 use ds4_lab::bench::{Profile, Work};
-use ds4_model::{Numerics, OperationTime, StoredRows};
+use ds4_model::{OperationTime, StoredRows};
 
 fn mini() -> Model {
     Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap()
 }
 
 fn options(context: usize) -> Options {
-    Options { numerics: Numerics::DEFAULT, context, threads: 2, step: 64, oversubscribe: false }
+    Options { context, threads: 2, step: 64, ..Options::default() }
 }
 
 /// Every operation of a step of the built-in model, as it is printed.

@@ -41,7 +41,7 @@ impl Profile {
     pub fn measure(model: &Model, options: &Options, tokens: &[u32], generate: usize) -> Self {
         let mut runner = Runner::new(&model.weights, options);
         let (last, prompt) = tokens.split_last().expect("a prompt has tokens");
-        let most = options.limits().tokens;
+        let most = options.chunk();
         let step = most.min(prompt.len());
         let (before, watched) = prompt.split_at(prompt.len() - step);
         before.chunks(most).for_each(|part| runner.step(part, Outputs::None));
