@@ -70,7 +70,7 @@ pub fn together(engine: &Engine, prompts: &[&[u32]], generate: usize) -> Result<
 
 /// When each token came.
 fn times(sequence: &mut Sequence<'_>, prompt: &[u32], tokens: usize, seed: u64) -> Result<Vec<Instant>, Error> {
-    let sampling = Sampling { temperature: 1.0, seed, ..Sampling::GREEDY };
+    let sampling = Sampling { temperature: 1.0, min_p: 0.05, seed, ..Sampling::GREEDY };
     let request = Request { sampling, stop: Vec::new(), ..Request::greedy(prompt.to_vec(), tokens, u32::MAX) };
     let mut times = Vec::with_capacity(tokens);
     for event in sequence.submit(request)? {
