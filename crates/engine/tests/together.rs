@@ -85,21 +85,21 @@ fn an_answer_goes_on_while_a_prompt_is_read() {
     // No time for prompts: one token a step, while an answer is written.
     let engine = engine(Options { sessions: 2, context: 1024, prefill_quantum: Duration::ZERO, ..Options::default() });
     let (mut answer, mut reader) = (engine.sequence().unwrap(), engine.sequence().unwrap());
-    let mut writing = answer.submit(go_on(prompt(1, 20), 200)).unwrap();
+    let mut writing = answer.submit(go_on(prompt(1, 20), 100)).unwrap();
     while !matches!(writing.next(), Some(Event::Token(_))) {}
     let read = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for event in reader.submit(go_on(prompt(2, 1000), 1)).unwrap() {
+            for event in reader.submit(go_on(prompt(2, 400), 1)).unwrap() {
                 if let Event::Prefill { done, .. } = event {
                     read.store(done, Relaxed);
                 }
             }
         });
         assert_eq!(follow(writing).finish, Some(Finish::Length));
-        assert!(read.load(Relaxed) < 1000, "the prompt is still being read");
+        assert!(read.load(Relaxed) < 400, "the prompt is still being read");
     });
-    assert_eq!(read.load(Relaxed), 1000);
+    assert_eq!(read.load(Relaxed), 400);
 }
 
 #[test]
