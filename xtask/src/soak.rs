@@ -1,6 +1,5 @@
 //! Long runs of the tests that look for rare trouble. `--slice` gives each part a few seconds.
 
-use std::process::Command;
 use std::time::Instant;
 
 use crate::{cargo, succeeds};
@@ -17,10 +16,11 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     Part { name: "fuzz", run: fuzz },
     Part { name: "damage", run: damage },
     Part { name: "bits", run: bits },
+    Part { name: "families", run: families },
     Part { name: "context", run: context },
     Part { name: "skills", run: skills },
 ];
@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &[String]) -> bool {
     let slice = arguments.iter().any(|a| a == "--slice");
     let named: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
     if let Some(unknown) = named.iter().find(|n| PARTS.iter().all(|p| p.name != n.as_str())) {
-        eprintln!("xtask: no part called {unknown}; there are fuzz, damage, bits, context, skills");
+        eprintln!("xtask: no part called {unknown}; there are fuzz, damage, bits, families, context, skills");
         return false;
     }
     let mut good = true;
@@ -55,20 +55,20 @@ fn outcome(passed: bool) -> Outcome {
 
 /// Coverage-guided fuzzing of every parser of untrusted bytes.
 fn fuzz(slice: bool) -> Outcome {
-    // Not the cargo that started us: only rustup's understands +nightly.
-    let nightly = || {
-        let mut command = Command::new("cargo");
-        command.args(["+nightly", "fuzz"]).env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    // The sanitizers' flags are for nightly compilers; the stable one takes them when it is told that it is one.
+    let fuzz = || {
+        let mut command = cargo(&["fuzz"]);
+        command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", "target/fuzz");
         command
     };
-    if !nightly().arg("--version").output().is_ok_and(|o| o.status.success()) {
-        return Outcome::Skipped("needs cargo-fuzz and a nightly toolchain");
+    if !fuzz().arg("--version").output().is_ok_and(|o| o.status.success()) {
+        return Outcome::Skipped("needs cargo-fuzz (cargo install cargo-fuzz)");
     }
     let seconds = if slice { 10 } else { 600 };
     let limit = format!("-max_total_time={seconds}");
     let target = |name| {
         let options = ["run", name, "--", &limit, "-rss_limit_mb=1024", "-print_final_stats=1"];
-        succeeds(nightly().args(options))
+        succeeds(fuzz().args(options))
     };
     outcome(["gguf", "tokenizer", "checkpoint", "request"].into_iter().all(target))
 }
@@ -84,6 +84,35 @@ fn bits(slice: bool) -> Outcome {
     let cases = if slice { "4" } else { "200" };
     let run = |binary| test("ds4-lab", binary, "", &[("PROPTEST_CASES", cases)]);
     outcome(run("oracle_bit_identity") && run("together"))
+}
+
+/// The oracles, and the same bits, with the kernels that this machine would not choose.
+fn families(slice: bool) -> Outcome {
+    let quick = [
+        ("ds4-cpu", "fingerprint"),
+        ("ds4-cpu", "oracle_qat_ops"),
+        ("ds4-lab", "oracle_tiny"),
+        ("ds4-lab", "oracle_qat_stages"),
+    ];
+    let long = [
+        ("ds4-lab", "mini_logits"),
+        ("ds4-lab", "oracle_bit_identity"),
+        ("ds4-lab", "together"),
+        ("ds4-engine", "sequence"),
+        ("ds4-engine", "together"),
+    ];
+    let tests = || quick.iter().chain(long.iter().filter(|_| !slice));
+    let passes = |family: &str| tests().all(|(package, binary)| test(package, binary, "", &[("DS4_CPU", family)]));
+    outcome(lower_families().iter().all(|family| passes(family)))
+}
+
+/// Families of kernels below the machine's best.
+fn lower_families() -> &'static [&'static str] {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx512vbmi") {
+        return &["baseline", "avx2"];
+    }
+    &["baseline"]
 }
 
 /// A context of 100,000 tokens filled to the last one.

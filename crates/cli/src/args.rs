@@ -275,3 +275,11 @@ fn share(text: &str) -> Result<f32, String> {
 pub(crate) fn margin(text: &str) -> Result<f32, String> {
     float(text, 0.0, 1000.0)
 }
+
+/// A number of sequences at once.
+pub(crate) fn sessions(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=256).contains(&n) => Ok(n),
+        _ => Err("a whole number from 1 to 256".into()),
+    }
+}

@@ -13,7 +13,7 @@ use ds4_dialog::{Prompt, Think};
 use ds4_engine::Model;
 use ds4_lab::bench::{Limits, Plan, Profile, Report, Row, Work};
 
-use crate::args::{ELSEWHERE, explain, positive, read_text, refuse_foreign};
+use crate::args::{ELSEWHERE, explain, positive, read_text, refuse_foreign, sessions};
 use crate::dump::{create, logits_json, write_json};
 use crate::failure::Failure;
 use crate::open::Opened;
@@ -75,8 +75,8 @@ struct Bench {
     #[arg(long)]
     profile: bool,
     /// Instead of the table: let N sequences read up to --ctx-start tokens of different parts of the text each, and compare
-    /// how fast they generate together with one alone
-    #[arg(long, value_name = "N", value_parser = sequences::count, conflicts_with_all = ["csv", "json", "plot", "profile", "dump_frontier_logits_dir", "limits"])]
+    /// their speed together with that of one alone
+    #[arg(long, value_name = "N", value_parser = sessions, conflicts_with_all = ["csv", "json", "plot", "profile", "dump_frontier_logits_dir", "limits", "repeat", "ctx_max", "ctx_alloc", "step_incr", "step_mul"])]
     sequences: Option<usize>,
 
     #[command(flatten)]

@@ -14,9 +14,6 @@ use crate::lock::InstanceLock;
 use crate::progress::Bar;
 use crate::runtime::Runtime;
 
-/// Most prompt tokens in one step.
-const STEP: usize = 256;
-
 /// An engine, and the lock that lets it run.
 pub(crate) struct Opened {
     pub(crate) engine: Engine,
@@ -76,7 +73,7 @@ fn start(
 ) -> Result<Engine, Failure> {
     let numerics = if runtime.quality { Numerics::QUALITY } else { Numerics::DEFAULT };
     let oversubscribe = runtime.allow_oversubscribe;
-    let options = Options { numerics, threads: threads(runtime)?, step: STEP, oversubscribe, ..options };
+    let options = Options { numerics, threads: threads(runtime)?, oversubscribe, ..options };
     let machine = Machine::measure();
     let options = options.fit(model, machine.as_ref(), sessions);
     let plan = Plan::new(model, &options);

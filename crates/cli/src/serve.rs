@@ -7,7 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use ds4_engine::Options;
 use ds4_server::Config;
 
-use crate::args::{explain, positive, refuse_foreign};
+use crate::args::{explain, positive, refuse_foreign, sessions};
 use crate::failure::Failure;
 use crate::open::Opened;
 use crate::runtime::Runtime;
@@ -113,13 +113,6 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
 
 fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "a whole number from 0 to 65535".into())
-}
-
-fn sessions(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n) if (1..=256).contains(&n) => Ok(n),
-        _ => Err("a whole number from 1 to 256".into()),
-    }
 }
 
 fn quantum(text: &str) -> Result<u64, String> {

@@ -59,6 +59,7 @@ pub fn large_pages(bytes: usize) -> io::Result<MmapMut> {
 fn middle<M>(threads: usize, memory: impl Fn() -> M + Sync, work: impl Fn(&mut M) -> usize + Sync) -> f64 {
     let (barrier, threads) = (Barrier::new(threads.max(1)), threads.max(1));
     let thread = || {
+        // Each thread's own, on its own node of memory.
         let mut memory = memory();
         let mut rounds = [(0.0, 0); ROUNDS];
         for round in &mut rounds {

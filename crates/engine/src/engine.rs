@@ -1,10 +1,11 @@
 //! The engine's outside: one thread that computes, and handles to talk to it.
 
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use crate::experts::Counts;
+use crate::pages::lock;
 use crate::runner::Runner;
 use crate::scheduler::{Command, Scheduler};
 use crate::{Error, ExpertsUsed, Machine, Model, Options, Plan, Request, Sequence};
@@ -120,11 +121,6 @@ impl Drop for Engine {
             let _ = worker.join();
         }
     }
-}
-
-/// What lies under these locks is whole at any moment.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a panic said.

@@ -168,12 +168,16 @@ impl Job {
     /// `count` more tokens are in the cache. True when that was the end.
     pub(crate) fn advance(&mut self, count: usize, logits: Option<&[f32]>) -> bool {
         self.len += count;
-        if self.read.is_none() {
+        // Also when it is read again, so that nobody thinks it still waits.
+        if self.read.is_none() || self.len <= self.prompt {
             self.send(Event::Prefill { done: self.len.min(self.prompt), total: self.prompt });
         }
         let Some(logits) = logits else { return false };
         if let Some(&next) = self.request.tokens.get(self.len) {
-            if self.request.score_from.is_some_and(|from| self.len >= from) && self.len > self.scored {
+            if self.len < self.prompt
+                && self.request.score_from.is_some_and(|from| self.len >= from)
+                && self.len > self.scored
+            {
                 self.scored = self.len;
                 let logprob = score(logits, next, log_sum(logits)).logprob;
                 self.send(Event::Scored { position: self.len, logprob });

@@ -102,7 +102,7 @@ impl Pages {
     }
 }
 
-/// A panic elsewhere leaves nothing half done that matters: the engine has stopped then.
-pub(crate) fn lock(resident: &Mutex<Resident>) -> MutexGuard<'_, Resident> {
-    resident.lock().unwrap_or_else(PoisonError::into_inner)
+/// A panic elsewhere leaves nothing half done that matters: what lies under these locks is whole at any moment.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

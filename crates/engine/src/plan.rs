@@ -37,13 +37,15 @@ impl Plan {
         let layout = layout(model, options);
         let scratch = Scratch::<Cpu>::bytes(shape, limits.tokens, options.sessions);
         let scratch = scratch + Cpu::bytes(shape, numerics, limits);
+        // The logits of a step, and what each answer is drawn from.
+        let drawing = (4 + 12 * options.sessions) * shape.vocab;
         Self {
             weights: model.file_bytes,
             sessions: options.sessions,
             cache: (layout.bytes() + options.sessions * layout.slot_bytes()) as u64,
             scratch: scratch as u64,
             tokenizer: model.tokenizer.memory(),
-            program: PROGRAM + model.weights.vector_bytes() as u64,
+            program: PROGRAM + (model.weights.vector_bytes() + drawing) as u64,
         }
     }
 
@@ -92,12 +94,13 @@ const SESSIONS: usize = 8;
 
 impl Options {
     /// These options with as many sessions as `wanted`, or up to 8, and a pool that suits `machine`: all their contexts,
-    /// or what half of the memory that one sequence leaves free holds. One context always has room.
+    /// or what half of the memory that one sequence leaves free holds (nothing more where that is not known). One context always
+    /// has room.
     pub fn fit(self, model: &Model, machine: Option<&Machine>, wanted: Option<usize>) -> Self {
         let with = |sessions, pool| Self { sessions, pool: Some(pool), ..self };
         let one = Plan::new(model, &with(1, self.context));
         let weights = if self.oversubscribe { 0 } else { one.weights };
-        let half = machine.map_or(u64::MAX, |m| m.available.saturating_sub(one.anonymous() + weights) / 2);
+        let half = machine.map_or(0, |m| m.available.saturating_sub(one.anonymous() + weights) / 2);
         // What sessions take beyond pages, if they may take at most a part of that half.
         let extra = |sessions| Plan::new(model, &with(sessions, self.context)).anonymous() - one.anonymous();
         let most = (1..=SESSIONS).rev().find(|n| extra(*n) <= half / 2).unwrap_or(1);

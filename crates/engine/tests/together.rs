@@ -146,7 +146,7 @@ fn who_finds_no_memory_waits_in_the_open() {
 fn a_waiting_request_can_be_taken_back() {
     let engine = engine(Options { sessions: 2, context: 1024, pool: Some(1024), ..Options::default() });
     let (mut a, mut b) = (engine.sequence().unwrap(), engine.sequence().unwrap());
-    let first = a.submit(go_on(prompt(1, 900), 1)).unwrap();
+    let first = a.submit(go_on(prompt(1, 900), 100)).unwrap();
     let mut second = b.submit(go_on(prompt(2, 900), 1)).unwrap();
     assert_eq!(second.next(), Some(Event::Queued { ahead: 1 }));
     second.cancel();

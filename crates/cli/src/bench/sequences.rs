@@ -26,11 +26,3 @@ pub(super) fn run(mut bench: Bench, count: usize) -> Result<(), Failure> {
     println!("{}\n{}", Together::HEADER, row.csv());
     Ok(())
 }
-
-/// A number of sequences.
-pub(super) fn count(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n) if (1..=256).contains(&n) => Ok(n),
-        _ => Err("a whole number from 1 to 256".into()),
-    }
-}

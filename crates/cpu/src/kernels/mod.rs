@@ -1,7 +1,7 @@
 //! The arithmetic, written to `docs/numerics.md`.
 //!
 //! Most kernels are one scalar body that the compiler turns into vectors for each [`Family`] (`kernel!`). Products of
-//! weights, where the time goes, are written out for each: `scalar` is the truth, `avx2`, `avx512` and `neon` mirror it
+//! weights and scores of the indexer, where the time goes, are written out for each: `scalar` is the truth, `avx2`, `avx512` and `neon` mirror it
 //! file by file and name by name, `products` chooses. A kernel is a plain function over slices; it never allocates and
 //! knows no threads.
 
