@@ -15,7 +15,7 @@ use ds4_gguf::Format;
 /// Format and columns of a row as the model has them.
 const MATRICES: [(Format, usize); 5] =
     [(Format::Q8_0, 4096), (Format::Q8_0, 8192), (Format::IQ2_XXS, 4096), (Format::Q2_K, 2048), (Format::Q4_K, 4096)];
-const TOKENS: [usize; 6] = [2, 3, 6, 12, 48, 510];
+const TOKENS: [usize; 8] = [2, 3, 6, 8, 12, 32, 48, 510];
 /// More than any cache holds.
 const MEMORY: usize = 1 << 29;
 /// Less than the second cache holds.

@@ -105,13 +105,13 @@ impl Quantised {
         (experts.max(shape.heads * shape.head_dim).max(shape.out_groups * shape.out_rank), experts)
     }
 
-    /// Numbers in the panels of a step. Panels of an expert are filled to a half at least; see [`MANY`].
+    /// Numbers in the panels of a step. Every part with at least two rows may have panels; see [`least_for_panels`].
     fn panels_len(shape: &Shape, numerics: Numerics, tokens: usize) -> usize {
         if numerics.activations == Activations::F32 || !has_mat_mat(Family::current()) {
             return 0;
         }
         let panels = |rows: usize, cols: usize, parts: usize| {
-            ((rows / MANY).min(rows / PANEL + parts)) * panel_len(cols.next_multiple_of(32), 32)
+            ((rows / 2).min(rows / PANEL + parts)) * panel_len(cols.next_multiple_of(32), 32)
         };
         let uses = tokens * shape.experts_used;
         let heads = shape.heads * shape.head_dim;
@@ -212,5 +212,10 @@ pub(crate) fn least_for_panels(format: Format) -> usize {
     if !has_mat_mat(family) {
         return usize::MAX;
     }
-    if has_mat_few(family, format) { FEW + 1 } else { MANY }
+    match format {
+        _ if has_mat_few(family, format) => FEW + 1,
+        // Rows meet their tokens while they are in registers: that pays for two.
+        Format::Q8_0 if family == Family::Avx512 => 2,
+        _ => MANY,
+    }
 }

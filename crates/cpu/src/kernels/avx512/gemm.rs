@@ -24,6 +24,13 @@ pub(crate) fn mat_mat(
     mut put: impl FnMut(usize, &[f32; ROWS]),
 ) {
     let row_bytes = cols / format.block_len() * format.block_bytes();
+    if format == Format::Q8_0 && tokens <= super::q8_0::FEW {
+        let panels = std::array::from_fn(|i| {
+            let len = panel_len(cols, format.block_len());
+            Panel::new(packed.get(i * len..(i + 1) * len).unwrap_or(&packed[..len]), cols)
+        });
+        return super::q8_0::mat_few(w, row_bytes, &panels, tokens, put);
+    }
     match format {
         Format::Q8_0 => super::q8_0::unpack(w, row_bytes, tile),
         Format::Q4_K => super::q4_k::unpack(w, row_bytes, tile),

@@ -5,9 +5,10 @@ use std::arch::x86_64::*;
 use ds4_gguf::blocks::q8_0::{BLOCK_BYTES, BLOCK_LEN};
 
 use super::{
-    Activation, Line, ROWS, Tile, add_in_half_lanes, fold4, lane_places, lanes_of, load_eight, load_half, part,
-    prefetch_next_tile, store, transpose, widen_16,
+    Activation, Line, ROWS, Tile, add_in_half_lanes, add_lanes, fold4, lane_places, lanes_of, load_eight, load_half,
+    part, prefetch_next_tile, store, transpose, widen_16,
 };
+use crate::kernels::panels::{PANEL, Panel};
 use crate::kernels::scalar;
 
 /// Blocks at a time.
@@ -59,6 +60,62 @@ fn integers(w: &[u8; GROUP_BYTES], q: &[i8; GROUP_LEN], by_16: &[i16; GROUP_LEN 
 fn scales(w: &[u8; GROUP_BYTES]) -> __m256 {
     let d = |i: usize| i16::from_le_bytes(*part(w, BLOCK_BYTES * i));
     _mm256_cvtph_ps(_mm_setr_epi16(d(0), d(1), d(2), d(3), d(4), d(5), d(6), d(7)))
+}
+
+/// Most tokens of [`mat_few`].
+pub(super) const FEW: usize = 2 * PANEL;
+
+/// Products of up to 32 rows with few tokens, who meet 16 rows while these are in registers; with more of them a tile
+/// is faster.
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
+pub(super) fn mat_few(
+    w: &[u8],
+    row_bytes: usize,
+    panels: &[Panel<'_>; FEW / PANEL],
+    tokens: usize,
+    mut put: impl FnMut(usize, &[f32; ROWS]),
+) {
+    let mut y = [[0.0; ROWS]; FEW];
+    for (half, rows) in w.chunks(16 * row_bytes).enumerate() {
+        let lanes = lanes_of_few(rows, row_bytes, panels, tokens);
+        for (y, lanes) in y.iter_mut().zip(lanes) {
+            let [a, b, c, d] = lanes;
+            add_lanes(a, c, b, d, &mut y.as_chunks_mut().0[half]);
+        }
+    }
+    for (t, y) in y.iter().enumerate().take(tokens) {
+        put(t, y);
+    }
+}
+
+/// The four lanes of each token, for up to 16 rows.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")]
+fn lanes_of_few(w: &[u8], row_bytes: usize, panels: &[Panel<'_>; FEW / PANEL], tokens: usize) -> [[__m512; 4]; FEW] {
+    let (high_bit, last, units) = (_mm512_set1_epi8(-128), w.len() / row_bytes - 1, row_bytes / BLOCK_BYTES);
+    let mut lanes = [[_mm512_setzero_ps(); 4]; FEW];
+    for (u, i) in lane_places(units).enumerate() {
+        prefetch_next_tile(w, u, units);
+        let block = |r: usize| -> &[u8; BLOCK_BYTES] { part(w, r.min(last) * row_bytes + u * BLOCK_BYTES) };
+        let mut columns = transpose(|r| part(block(r), 2));
+        columns.iter_mut().for_each(|column| *column = _mm512_xor_si512(*column, high_bit));
+        let d = |r: usize| i16::from_le_bytes(*part(block(r), 0));
+        let low = _mm_setr_epi16(d(0), d(1), d(2), d(3), d(4), d(5), d(6), d(7));
+        let high = _mm_setr_epi16(d(8), d(9), d(10), d(11), d(12), d(13), d(14), d(15));
+        let d = _mm512_cvtph_ps(_mm256_set_m128i(high, low));
+        for (panel, lanes) in panels.iter().zip(lanes[..tokens].chunks_mut(PANEL)) {
+            let (q, offsets, dx): (&[_; 8], _, _) = (part(panel.q, 8 * i), &panel.offsets[i], &panel.d[i]);
+            for (t, lanes) in lanes.iter_mut().enumerate() {
+                let mut s = _mm512_set1_epi32(offsets[t]);
+                for (column, q) in columns.iter().zip(q) {
+                    s = _mm512_dpbusd_epi32(s, *column, _mm512_set1_epi32(q[t]));
+                }
+                let scale = _mm512_mul_ps(d, _mm512_set1_ps(dx[t]));
+                lanes[u % 4] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(s), scale, lanes[u % 4]);
+            }
+        }
+    }
+    lanes
 }
 
 /// Fills a tile with rows of `row_bytes` bytes; 128 is added to the quants.
