@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ds4_model::{CacheLayout, RowLayout, Series};
+use ds4_model::{CacheLayout, PAGE_TOKENS, RowLayout, Series};
 
 /// Fills memory that nothing was written to: scale bytes and states then read as NaN. Written at once, so that what the
 /// plan says is what the process holds.
@@ -34,13 +34,6 @@ struct SeriesCache {
     states: Vec<f32>,
 }
 
-/// Windows and compressor states of one sequence, layer by layer.
-#[derive(Default)]
-pub struct Saved {
-    windows: Vec<u8>,
-    states: Vec<f32>,
-}
-
 impl SeriesCache {
     fn new(layout: &CacheLayout, ratio: usize, row_bytes: usize, width: usize) -> Self {
         let state_len = CacheLayout::state_len(ratio, width);
@@ -57,9 +50,10 @@ impl SeriesCache {
         Self { row_bytes: 0, rows: Vec::new(), state_len: 0, states: Vec::new() }
     }
 
-    fn slot_states(&self, slot: usize) -> Range<usize> {
-        let len = CacheLayout::states() * self.state_len;
-        slot * len..(slot + 1) * len
+    /// Where the rows lie that the first `tokens` of a page have completed.
+    fn page_range(&self, ratio: usize, page: u32, tokens: usize) -> Range<usize> {
+        let first = page as usize * CacheLayout::rows_per_page(ratio) * self.row_bytes;
+        first..first + tokens.checked_div(ratio).unwrap_or(0) * self.row_bytes
     }
 
     fn state_range(&self, slot: usize, position: u32) -> Range<usize> {
@@ -148,35 +142,63 @@ impl Cache {
         &mut s.states[range]
     }
 
-    /// Copies what only the end of the sequence in `slot` has.
-    pub(crate) fn save(&self, slot: usize, saved: &mut Saved) {
-        saved.windows.clear();
-        saved.states.clear();
+    /// Appends what the sequence in `slot` needs to go on after `len` tokens: windows, states, and the rows of the page
+    /// under way.
+    pub(crate) fn export_point(&self, slot: usize, len: usize, pages: &[u32], out: &mut Vec<u8>) {
+        for (layer, cache) in self.layers.iter().enumerate() {
+            for position in self.layout.window_before(len) {
+                out.extend_from_slice(self.window_row(layer, slot, position));
+            }
+            for series in [&cache.attention, &cache.index] {
+                let state = &series.states[series.state_range(slot, len as u32 - 1)];
+                out.extend(state.iter().flat_map(|x| x.to_le_bytes()));
+            }
+        }
+        if !len.is_multiple_of(PAGE_TOKENS) {
+            self.export_page(pages[len / PAGE_TOKENS], len % PAGE_TOKENS, out);
+        }
+    }
+
+    /// Puts it back, in a slot and a page that need not be the same.
+    pub(crate) fn import_point(&mut self, slot: usize, len: usize, pages: &[u32], mut bytes: &[u8]) {
+        let window = self.layout.window_before(len);
+        for layer in 0..self.layers.len() {
+            for position in window.clone() {
+                let row = self.window_row_mut(layer, slot, position);
+                row.copy_from_slice(take(&mut bytes, row.len()));
+            }
+            let cache = &mut self.layers[layer];
+            for series in [&mut cache.attention, &mut cache.index] {
+                let range = series.state_range(slot, len as u32 - 1);
+                let values = take(&mut bytes, 4 * range.len());
+                for (x, four) in series.states[range].iter_mut().zip(values.as_chunks().0) {
+                    *x = f32::from_le_bytes(*four);
+                }
+            }
+        }
+        if !len.is_multiple_of(PAGE_TOKENS) {
+            self.import_page(pages[len / PAGE_TOKENS], len % PAGE_TOKENS, bytes);
+        }
+    }
+
+    /// Appends the rows that the first `tokens` of a page have completed.
+    pub(crate) fn export_page(&self, page: u32, tokens: usize, out: &mut Vec<u8>) {
         for layer in &self.layers {
-            saved.windows.extend_from_slice(&layer.window[self.slot_window(slot)]);
             for series in [&layer.attention, &layer.index] {
-                saved.states.extend_from_slice(&series.states[series.slot_states(slot)]);
+                out.extend_from_slice(&series.rows[series.page_range(layer.ratio, page, tokens)]);
             }
         }
     }
 
-    /// Puts it back.
-    pub(crate) fn restore(&mut self, slot: usize, saved: &Saved) {
-        let (mut windows, mut states) = (&saved.windows[..], &saved.states[..]);
-        let window = self.slot_window(slot);
+    /// Puts them back, into a page that need not be the same.
+    pub(crate) fn import_page(&mut self, page: u32, tokens: usize, mut bytes: &[u8]) {
         for layer in &mut self.layers {
-            layer.window[window.clone()].copy_from_slice(windows.split_off(..window.len()).expect("the same layout"));
             for series in [&mut layer.attention, &mut layer.index] {
-                let range = series.slot_states(slot);
-                let part = states.split_off(..range.len()).expect("the same layout");
-                series.states[range].copy_from_slice(part);
+                let range = series.page_range(layer.ratio, page, tokens);
+                let len = range.len();
+                series.rows[range].copy_from_slice(take(&mut bytes, len));
             }
         }
-    }
-
-    fn slot_window(&self, slot: usize) -> Range<usize> {
-        let len = self.layout.window_rows * self.layout.row.bytes();
-        slot * len..(slot + 1) * len
     }
 
     fn series(&self, layer: usize, series: Series) -> &SeriesCache {
@@ -192,4 +214,9 @@ impl Cache {
             Series::Index => &mut self.layers[layer].index,
         }
     }
+}
+
+/// The next `len` of `bytes`, whose length the layout gives.
+fn take<'a>(bytes: &mut &'a [u8], len: usize) -> &'a [u8] {
+    bytes.split_off(..len).expect("as many bytes as the layout says")
 }

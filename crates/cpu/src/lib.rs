@@ -22,13 +22,13 @@ use std::sync::Mutex;
 
 use ds4_model::rope::{Frequencies, RopeTable, sin_cos};
 use ds4_model::{
-    Batch, CacheLayout, Compressor, Experts, HyperConnection, HyperHead, Matrix, Numerics, Ops, Router, Selection,
-    Series, Shape, SharedExpert, Vector,
+    Batch, CacheLayout, Compressor, Experts, HyperConnection, HyperHead, Matrix, Numerics, Ops, PAGE_TOKENS, Router,
+    Selection, Series, Shape, SharedExpert, Vector,
 };
 
 use attend::AttendScratch;
 pub use buffer::{Buf, Picks};
-pub use cache::{Cache, Saved};
+pub use cache::Cache;
 use experts::Groups;
 pub use kernels::{Family, FamilyError};
 use kernels::{hyper, norm, products, router};
@@ -143,7 +143,6 @@ impl Ops for Cpu {
     type Buf = Buf;
     type Picks = Picks;
     type Cache = Cache;
-    type Saved = Saved;
 
     fn buffer(&mut self, rows: usize, width: usize) -> Buf {
         Buf::new(rows, width)
@@ -170,12 +169,20 @@ impl Ops for Cpu {
         picks.rows().to_vec()
     }
 
-    fn save(&mut self, cache: &Cache, slot: usize, saved: &mut Option<Saved>) {
-        cache.save(slot, saved.get_or_insert_default());
+    fn export_point(&mut self, cache: &Cache, slot: usize, len: usize, pages: &[u32], out: &mut Vec<u8>) {
+        cache.export_point(slot, len, pages, out);
     }
 
-    fn restore(&mut self, cache: &mut Cache, slot: usize, saved: &Saved) {
-        cache.restore(slot, saved);
+    fn import_point(&mut self, cache: &mut Cache, slot: usize, len: usize, pages: &[u32], bytes: &[u8]) {
+        cache.import_point(slot, len, pages, bytes);
+    }
+
+    fn export_page(&mut self, cache: &Cache, page: u32, out: &mut Vec<u8>) {
+        cache.export_page(page, PAGE_TOKENS, out);
+    }
+
+    fn import_page(&mut self, cache: &mut Cache, page: u32, bytes: &[u8]) {
+        cache.import_page(page, PAGE_TOKENS, bytes);
     }
 
     fn read_rows(

@@ -8,6 +8,8 @@
 mod key;
 mod segment;
 pub mod store;
+mod tree;
 
 pub use key::Key;
 pub use segment::Segment;
+pub use tree::{Hit, Node, Point, Tree};

@@ -1,5 +1,7 @@
 //! The geometry of what a sequence leaves behind: window rows, compressed rows in pages, compressor states.
 
+use std::ops::Range;
+
 use crate::{ROLLBACK, Shape, StoredRows};
 
 /// Tokens of a page. Every cut (page, resume point) lies at a multiple of it, where the ratio-128 compressor is empty.
@@ -71,6 +73,8 @@ pub struct CacheLayout {
     pub row: RowLayout,
     /// Indexer rows.
     pub index_row: RowLayout,
+    /// Rows of the window that a token sees, its own included.
+    pub window: usize,
     /// Rows of a slot's window ring; position p lies at p modulo this.
     pub window_rows: usize,
     /// Compression ratio of each layer.
@@ -90,7 +94,7 @@ impl CacheLayout {
         // A step writes its rows first and then reads back the window of its first token; after taking tokens back,
         // the window of an earlier one.
         let window_rows = shape.window + ROLLBACK + plan.step;
-        Self { plan, row, index_row, window_rows, ratios: shape.ratios.clone() }
+        Self { plan, row, index_row, window: shape.window, window_rows, ratios: shape.ratios.clone() }
     }
 
     /// Compressed rows of one page in a layer of this ratio.
@@ -116,21 +120,36 @@ impl CacheLayout {
 
     /// Bytes that one page takes over all layers.
     pub fn page_bytes(&self) -> usize {
-        self.ratios.iter().map(|&r| Self::rows_per_page(r) * self.compressed_row_bytes(r)).sum()
+        self.rows_bytes(PAGE_TOKENS)
+    }
+
+    /// Bytes of the rows that the first `tokens` of a page have completed, over all layers.
+    fn rows_bytes(&self, tokens: usize) -> usize {
+        self.ratios.iter().map(|&r| tokens.checked_div(r).unwrap_or(0) * self.compressed_row_bytes(r)).sum()
+    }
+
+    /// Positions of the window rows that a token after `len` others may see.
+    pub fn window_before(&self, len: usize) -> Range<u32> {
+        len.saturating_sub(self.window) as u32..len as u32
+    }
+
+    /// Bytes of a resume point after `len` tokens, over all layers: the window, a state of each compressor, and the rows
+    /// of the page under way.
+    pub fn point_bytes(&self, len: usize) -> usize {
+        let windows = self.ratios.len() * self.window_before(len).len() * self.row.bytes();
+        windows + self.state_bytes() + self.rows_bytes(len % PAGE_TOKENS)
+    }
+
+    /// Bytes of one state of each compressor.
+    fn state_bytes(&self) -> usize {
+        let index = |r| if r == 4 { Self::state_len(r, self.index_row.width()) } else { 0 };
+        self.ratios.iter().map(|&r| 4 * (Self::state_len(r, self.row.width()) + index(r))).sum()
     }
 
     /// Bytes that one slot takes over all layers: windows and compressor states.
     pub fn slot_bytes(&self) -> usize {
         let windows = self.ratios.len() * self.window_rows * self.row.bytes();
-        let states: usize = self
-            .ratios
-            .iter()
-            .map(|&r| {
-                let index = if r == 4 { Self::state_len(r, self.index_row.width()) } else { 0 };
-                4 * STATES * (Self::state_len(r, self.row.width()) + index)
-            })
-            .sum();
-        windows + states
+        windows + STATES * self.state_bytes()
     }
 
     /// Bytes of the whole cache.

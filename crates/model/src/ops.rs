@@ -31,8 +31,6 @@ pub trait Ops {
     type Picks;
     /// What sequences leave behind, laid out by a [`CacheLayout`].
     type Cache;
-    /// A copy of what only the end of a sequence has: its windows and compressor states.
-    type Saved;
 
     // ---- memory; not part of a step ----
 
@@ -49,11 +47,16 @@ pub trait Ops {
     /// The live rows of a buffer of choices; unused places hold `u32::MAX`.
     fn read_picks(&mut self, picks: &Self::Picks) -> Vec<u32>;
 
-    /// Copies the windows and compressor states of `slot`, over `saved` if there is one. With the pages, whose rows stay
-    /// where they are, they are a resume point.
-    fn save(&mut self, cache: &Self::Cache, slot: usize, saved: &mut Option<Self::Saved>);
-    /// Puts them back: the sequence in `slot` is where it was when they were saved.
-    fn restore(&mut self, cache: &mut Self::Cache, slot: usize, saved: &Self::Saved);
+    /// Appends what the sequence in `slot` needs to go on after its first `len` tokens, of which it has taken at most
+    /// [`crate::ROLLBACK`] more: windows, compressor states, and the rows of the page under way;
+    /// [`CacheLayout::point_bytes`] of them. With the pages before, they are a resume point.
+    fn export_point(&mut self, cache: &Self::Cache, slot: usize, len: usize, pages: &[u32], out: &mut Vec<u8>);
+    /// Puts it back, into any slot and with a page of its own for the one under way.
+    fn import_point(&mut self, cache: &mut Self::Cache, slot: usize, len: usize, pages: &[u32], bytes: &[u8]);
+    /// Appends the rows of a full page, [`CacheLayout::page_bytes`] of them.
+    fn export_page(&mut self, cache: &Self::Cache, page: u32, out: &mut Vec<u8>);
+    /// Puts them back, into any page.
+    fn import_page(&mut self, cache: &mut Self::Cache, page: u32, bytes: &[u8]);
     /// Compressed rows of a sequence with this page table, decoded, `[rows, width]`; for tests.
     fn read_rows(
         &mut self,

@@ -66,7 +66,6 @@ impl<B: Ops> Ops for Timed<B> {
     type Buf = B::Buf;
     type Picks = B::Picks;
     type Cache = B::Cache;
-    type Saved = B::Saved;
 
     fn buffer(&mut self, rows: usize, width: usize) -> B::Buf {
         self.inner.buffer(rows, width)
@@ -92,12 +91,20 @@ impl<B: Ops> Ops for Timed<B> {
         self.inner.read_picks(picks)
     }
 
-    fn save(&mut self, cache: &B::Cache, slot: usize, saved: &mut Option<B::Saved>) {
-        self.inner.save(cache, slot, saved);
+    fn export_point(&mut self, cache: &B::Cache, slot: usize, len: usize, pages: &[u32], out: &mut Vec<u8>) {
+        self.inner.export_point(cache, slot, len, pages, out);
     }
 
-    fn restore(&mut self, cache: &mut B::Cache, slot: usize, saved: &B::Saved) {
-        self.inner.restore(cache, slot, saved);
+    fn import_point(&mut self, cache: &mut B::Cache, slot: usize, len: usize, pages: &[u32], bytes: &[u8]) {
+        self.inner.import_point(cache, slot, len, pages, bytes);
+    }
+
+    fn export_page(&mut self, cache: &B::Cache, page: u32, out: &mut Vec<u8>) {
+        self.inner.export_page(cache, page, out);
+    }
+
+    fn import_page(&mut self, cache: &mut B::Cache, page: u32, bytes: &[u8]) {
+        self.inner.import_page(cache, page, bytes);
     }
 
     fn read_rows(
