@@ -52,11 +52,10 @@ pub(crate) fn observed(args: &Args) -> Result<(), Failure> {
 }
 
 fn dump_logits(opened: &Opened, tokens: &[u32], path: &Path) -> Result<(), Failure> {
-    let mut sequence = opened.engine.sequence()?;
     let request =
         Request { observe: Observe::Logits, ..Request::greedy(tokens.to_vec(), 0, opened.model.tokenizer.eos()) };
     let mut logits = Vec::new();
-    follow(sequence.submit(request)?, |event| {
+    follow(opened.engine.submit(request)?, |event| {
         if let Event::Observed(Observed::Logits(all)) = event {
             logits = all;
         }
@@ -97,7 +96,6 @@ pub(crate) fn logits_json(model: &Model, context: usize, prompt: usize, logits: 
 fn dump_logprobs(args: &Args, opened: &Opened, tokens: Vec<u32>, path: &Path) -> Result<(), Failure> {
     let tokenizer = &opened.model.tokenizer;
     let top_k = args.logprobs_top_k.min(TOP_CAP);
-    let mut sequence = opened.engine.sequence()?;
     let (prompt, context) = (tokens.len(), opened.engine.options().context);
     // The end of the answer is a step too, so it does not stop the engine.
     let request = Request {
@@ -114,7 +112,7 @@ fn dump_logprobs(args: &Args, opened: &Opened, tokens: Vec<u32>, path: &Path) ->
         out,
         "{{\n  \"source\":\"ds4\",\n  \"prompt_tokens\":{prompt},\n  \"ctx\":{context},\n  \"top_k\":{top_k},\n  \"steps\":["
     )?;
-    let run = sequence.submit(request)?;
+    let run = opened.engine.submit(request)?;
     let cancel = run.cancel_flag();
     let (mut step, mut ended) = (0, false);
     let mut write_step = |selected: &TokenScore, top: &[TokenScore]| -> std::io::Result<()> {
@@ -175,10 +173,9 @@ pub(crate) fn perplexity(args: &Args) -> Result<(), Failure> {
         return Err(Failure::from(format!("--ctx {} leaves nothing to score after {GIVEN} tokens", args.runtime.ctx)));
     }
     tokens.truncate(GIVEN + scored);
-    let mut sequence = opened.engine.sequence()?;
     let request = Request { score_from: Some(GIVEN), ..Request::greedy(tokens, 0, opened.model.tokenizer.eos()) };
     let mut nll = 0.0;
-    follow(sequence.submit(request)?, |event| {
+    follow(opened.engine.submit(request)?, |event| {
         if let Event::Scored { logprob, .. } = event {
             nll -= logprob;
         }
@@ -189,7 +186,7 @@ pub(crate) fn perplexity(args: &Args) -> Result<(), Failure> {
 }
 
 /// Runs a request to its end, with progress.
-fn follow(run: ds4_engine::Run<'_, '_>, mut see: impl FnMut(Event)) -> Result<(), Failure> {
+fn follow(run: ds4_engine::Run<'_>, mut see: impl FnMut(Event)) -> Result<(), Failure> {
     let guard = interrupt::watch(run.cancel_flag());
     let line = PromptLine::new();
     let mut reused = None;

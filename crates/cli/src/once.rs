@@ -26,9 +26,8 @@ pub(crate) fn run(args: &Args, prompt: &str) -> Result<(), Failure> {
         score_from: None,
         priority: Default::default(),
     };
-    let mut sequence = opened.engine.sequence()?;
     let answer = Answer::new(tokenizer, options.mode == Mode::Thinking, Vec::new());
-    let (finish, usage, _) = print_answer(sequence.submit(request)?, answer, &mut Printer::new())?;
+    let (finish, usage, _) = print_answer(opened.engine.submit(request)?, answer, &mut Printer::new())?;
     report(finish, &usage);
     match finish {
         Finish::Cancelled => Err(Failure::interrupted()),
@@ -38,7 +37,7 @@ pub(crate) fn run(args: &Args, prompt: &str) -> Result<(), Failure> {
 
 /// Prints an answer while it is made; returns how it ended and its tokens.
 pub(crate) fn print_answer(
-    run: Run<'_, '_>,
+    run: Run<'_>,
     mut answer: Answer<'_>,
     printer: &mut Printer,
 ) -> Result<(Finish, Usage, Vec<u32>), Failure> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ds4_chat::{Conversation, Message, Mode, Options, Role, render};
 use ds4_dialog::{Answer, Think, encode};
-use ds4_engine::{Finish, Observe, Request, Sequence};
+use ds4_engine::{Finish, Observe, Request};
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
 
@@ -47,7 +47,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let mut talk = Talk {
             args,
             opened: &opened,
-            sequence: opened.engine.sequence()?,
             conversation: chat::begin(args, opened.builtin),
             think,
             options: chat::options(args, &opened.model, think, context),
@@ -112,7 +111,6 @@ impl Lines {
 struct Talk<'a> {
     args: &'a Args,
     opened: &'a Opened,
-    sequence: Sequence<'a>,
     conversation: Conversation,
     think: Think,
     options: Options,
@@ -165,7 +163,7 @@ impl Talk<'_> {
         let thinking = self.options.mode == Mode::Thinking;
         let answer = Answer::new(&self.opened.model.tokenizer, thinking, Vec::new());
         let mut printer = Printer::new();
-        let run = match self.sequence.submit(request) {
+        let run = match self.opened.engine.submit(request) {
             Ok(run) => run,
             Err(error) => {
                 self.conversation.messages.pop();

@@ -1,14 +1,13 @@
 //! The engine's outside: one thread that computes, and handles to talk to it.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use crate::experts::Counts;
-use crate::pages::lock;
-use crate::runner::Runner;
 use crate::scheduler::{Command, Scheduler};
-use crate::{Error, ExpertsUsed, Machine, Model, Options, Plan, Request, Sequence};
+use crate::{Error, ExpertsUsed, Machine, Model, Options, Plan, Request, Run};
 
 /// A model, ready to run.
 pub struct Engine {
@@ -17,8 +16,6 @@ pub struct Engine {
     plan: Plan,
     commands: Sender<Command>,
     worker: Option<JoinHandle<()>>,
-    /// Slots of the cache that no sequence has, the lowest last.
-    slots: Mutex<Vec<usize>>,
     experts: Arc<Counts>,
     /// Why the thread has ended.
     failure: Arc<OnceLock<String>>,
@@ -39,15 +36,14 @@ impl Engine {
         let (theirs, counts, told) = (Arc::clone(&model), Arc::clone(&experts), Arc::clone(&failure));
         let run = move || {
             let work = std::panic::AssertUnwindSafe(|| {
-                Scheduler::new(options, Runner::new(theirs, &options, counts)).run(&inbox);
+                Scheduler::new(theirs, options, counts).run(&inbox);
             });
             let end = std::panic::catch_unwind(work);
             let _ = told.set(end.map_or_else(|panic| reason(&*panic), |()| "it was told to".into()));
         };
         let thread = std::thread::Builder::new().name("ds4-engine".into()).spawn(run);
         let thread = thread.map_err(|e| Error::Stopped(format!("its thread cannot be started: {e}")))?;
-        let slots = Mutex::new((0..options.sessions).rev().collect());
-        Ok(Self { model, options, plan, commands, worker: Some(thread), slots, experts, failure })
+        Ok(Self { model, options, plan, commands, worker: Some(thread), experts, failure })
     }
 
     /// The model.
@@ -75,21 +71,25 @@ impl Engine {
         self.failure.get().map_or(Ok(()), |why| Err(Error::Stopped(why.clone())))
     }
 
-    /// A new, empty sequence. As many as [`Options::sessions`] can live at a time.
-    pub fn sequence(&self) -> Result<Sequence<'_>, Error> {
-        let slot = lock(&self.slots).pop().ok_or(Error::Busy(self.options.sessions))?;
-        Sequence::open(self, slot).inspect_err(|_| self.free(slot))
+    /// Continues `request.tokens`. The longest prefix that was computed before, for whomever, is not computed again; see
+    /// [`crate::Event::Prefill`].
+    ///
+    /// Events arrive as they happen; dropping the [`Run`] cancels the request within one step.
+    pub fn submit(&self, request: Request) -> Result<Run<'_>, Error> {
+        self.check(&request)?;
+        let (sender, events) = channel();
+        let cancel = Arc::new(AtomicBool::new(false));
+        self.send(Command::Run { request, events: sender, cancel: Arc::clone(&cancel) })?;
+        Ok(Run::new(self, events, cancel))
     }
 
-    /// A sequence has left its slot.
-    pub(crate) fn free(&self, slot: usize) {
-        let mut slots = lock(&self.slots);
-        slots.push(slot);
-        slots.sort_unstable_by(|a, b| b.cmp(a));
+    /// Drops all that is kept of requests that have ended, so that everything is computed again.
+    pub fn forget(&self) -> Result<(), Error> {
+        self.send(Command::Forget)
     }
 
     /// Refuses what makes no sense and what can never fit.
-    pub(crate) fn check(&self, request: &Request) -> Result<(), Error> {
+    fn check(&self, request: &Request) -> Result<(), Error> {
         let (prompt, context) = (request.tokens.len(), self.options.context);
         let vocab = self.model.weights.shape.vocab as u32;
         if prompt == 0 {
@@ -104,7 +104,7 @@ impl Engine {
         }
     }
 
-    pub(crate) fn send(&self, command: Command) -> Result<(), Error> {
+    fn send(&self, command: Command) -> Result<(), Error> {
         self.commands.send(command).map_err(|_| self.stopped())
     }
 

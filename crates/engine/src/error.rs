@@ -42,17 +42,6 @@ pub enum Error {
         /// The last one there is.
         last: u32,
     },
-    /// As many sequences live as can.
-    #[error("no sequence is free; the engine has {0}")]
-    Busy(usize),
-    /// More tokens than can be taken back.
-    #[error("cannot take {asked} tokens back, at most {possible}")]
-    Rollback {
-        /// Tokens asked for.
-        asked: usize,
-        /// Tokens that can be taken back now.
-        possible: usize,
-    },
     /// The engine's thread is gone.
     #[error("the engine has stopped: {0}")]
     Stopped(String),

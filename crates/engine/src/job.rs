@@ -12,7 +12,6 @@ use crate::{Event, Finish, Observe, Observed, Priority, Request, Sampler, Token,
 
 /// A request and its way out.
 pub(crate) struct Job {
-    pub(crate) slot: usize,
     /// Grows from job to job.
     arrival: u64,
     /// Its tokens grow with the answer.
@@ -36,13 +35,14 @@ pub(crate) struct Job {
     scored: usize,
     /// The place in the queue that its owner knows of.
     told: Option<usize>,
+    /// Places on the way at which others want a resume point.
+    cuts: Vec<usize>,
     /// Steps in a row in which other prompts were read and this one was not.
     pub(crate) passed: u32,
 }
 
 impl Job {
     pub(crate) fn new(
-        slot: usize,
         arrival: u64,
         request: Request,
         context: usize,
@@ -51,7 +51,6 @@ impl Job {
     ) -> Self {
         let prompt = request.tokens.len();
         Self {
-            slot,
             arrival,
             prompt,
             context,
@@ -66,6 +65,7 @@ impl Job {
             read: None,
             scored: 0,
             told: None,
+            cuts: Vec::new(),
             passed: 0,
         }
     }
@@ -110,21 +110,43 @@ impl Job {
         self.request.tokens.len() - self.len
     }
 
-    /// Tokens that a step can take. The prompt's last one stands alone, after the resume point, and scores need the logits
-    /// of every token.
-    pub(crate) fn wants(&self) -> usize {
+    /// Tokens of the prompt.
+    pub(crate) fn prompt(&self) -> usize {
+        self.prompt
+    }
+
+    /// The tokens that are in the cache.
+    pub(crate) fn computed(&self) -> &[u32] {
+        &self.request.tokens[..self.len]
+    }
+
+    /// Tokens that a step can take: up to the next resume point, one every `every` tokens, one before the prompt's last
+    /// token, and those that others want. Scores need the logits of every token.
+    pub(crate) fn wants(&self, every: usize) -> usize {
         if self.request.score_from.is_some() {
-            1
-        } else if self.len + 1 < self.prompt {
-            self.prompt - 1 - self.len
-        } else {
-            self.left()
+            return 1;
+        }
+        let regular = (self.len / every + 1) * every;
+        let cuts = self.cuts.iter().copied().chain([regular, self.prompt - 1]);
+        cuts.filter(|cut| *cut > self.len).fold(self.left(), |most, cut| most.min(cut - self.len))
+    }
+
+    /// Whether there should be a resume point here; if so, whether it is the end of the prompt.
+    pub(crate) fn resume_point(&self, every: usize) -> Option<bool> {
+        let end = self.len + 1 == self.prompt;
+        (end || self.len.is_multiple_of(every) || self.cuts.contains(&self.len)).then_some(end)
+    }
+
+    /// Somebody wants a resume point after so many tokens.
+    pub(crate) fn cut_at(&mut self, len: usize) {
+        if !self.cuts.contains(&len) {
+            self.cuts.push(len);
         }
     }
 
-    /// Whether the next token is the prompt's last one.
-    pub(crate) fn at_resume_point(&self) -> bool {
-        self.len + 1 == self.prompt
+    /// Whether it takes one token a step, as one does that writes an answer.
+    pub(crate) fn writes(&self, every: usize) -> bool {
+        self.wants(every) == 1
     }
 
     /// Which logits a step of `count` tokens needs.

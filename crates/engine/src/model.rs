@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use ds4_gguf::{File, Metadata};
-use ds4_model::{Mtp, Weights};
+use ds4_kv::Key;
+use ds4_model::{Mtp, NUMERICS_ID, Numerics, Weights};
 use ds4_tokenizer::{TokenType, Tokenizer, Vocabulary};
 
 use crate::Error;
@@ -20,7 +21,13 @@ pub struct Model {
     pub tokenizer: Tokenizer,
     /// `general.name` and what else names the checkpoint's release, for chat.
     pub release: String,
+    /// Names the file's contents, as far as can be told without reading all of it.
+    pub fingerprint: Key,
 }
+
+/// Tensors whose beginning the fingerprint reads, and how many bytes of each: one page of the file.
+const SAMPLES: usize = 64;
+const SAMPLE_BYTES: usize = 4096;
 
 impl Model {
     /// Opens the file at `path`.
@@ -42,7 +49,20 @@ impl Model {
         }
         let text = |key| file.metadata().str(key).ok().flatten().unwrap_or_default();
         let release = ["general.name", "general.version", "general.finetune", "general.basename"].map(text).join(" ");
-        Ok(Self { name: file.name().into(), file_bytes: file.size(), weights, tokenizer, release })
+        Ok(Self {
+            name: file.name().into(),
+            file_bytes: file.size(),
+            weights,
+            tokenizer,
+            release,
+            fingerprint: fingerprint(&file),
+        })
+    }
+
+    /// The key of an empty sequence: what shapes the values besides tokens.
+    pub(crate) fn root_key(&self, numerics: Numerics) -> Key {
+        let modes = [numerics.activations as u8, numerics.rows as u8];
+        Key::root(&[self.fingerprint.bytes(), &NUMERICS_ID.to_le_bytes(), &modes])
     }
 
     /// Binds a drafting block from a file of its own.
@@ -56,6 +76,18 @@ impl Model {
     pub fn is_july_release(&self) -> bool {
         self.release.contains("0731")
     }
+}
+
+/// A hash of all metadata, all names and sizes, and the beginnings of some tensors: two files of one model that were
+/// quantised otherwise differ there.
+fn fingerprint(file: &File) -> Key {
+    let tensors = file.tensors();
+    let samples: Vec<_> =
+        tensors.iter().step_by(tensors.len().div_ceil(SAMPLES).max(1)).map(|t| file.bytes(t)).collect();
+    let size = file.size().to_le_bytes();
+    let mut parts = vec![file.header(), &size];
+    parts.extend(samples.iter().map(|bytes| &bytes[..bytes.len().min(SAMPLE_BYTES)]));
+    Key::root(&parts)
 }
 
 /// The tokenizer in a file's metadata.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use ds4_cpu::Limits;
-use ds4_model::{CachePlan, Numerics, PAGE_TOKENS};
+use ds4_model::{CacheLayout, CachePlan, Numerics, PAGE_TOKENS};
+
+/// Ends of prompts and answers that are kept for each session.
+const ENDS: usize = 4;
 
 /// How an engine runs.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +26,8 @@ pub struct Options {
     pub pool: Option<usize>,
     /// Time that a step may spend on prompts while answers are written.
     pub prefill_quantum: Duration,
+    /// Tokens between resume points: at most so many are computed again after an edit. Whole pages.
+    pub resume_every: usize,
     /// Run although the weights do not fit into memory, reading them from the disk again and again.
     pub oversubscribe: bool,
     /// Count the experts that steps use ([`crate::Engine::experts_used`]).
@@ -40,6 +45,7 @@ impl Default for Options {
             sessions: 1,
             pool: None,
             prefill_quantum: Duration::from_millis(250),
+            resume_every: 2048,
             oversubscribe: false,
             count_experts: false,
         }
@@ -60,6 +66,13 @@ impl Options {
     /// Tokens that all sequences hold together: whole pages.
     pub fn pool_tokens(&self) -> usize {
         self.cache_plan().pages * PAGE_TOKENS
+    }
+
+    /// Most bytes of resume points: one for each stretch of the pool, and some ends of prompts and answers for each
+    /// session.
+    pub(crate) fn point_budget(&self, layout: &CacheLayout) -> usize {
+        let points = self.pool_tokens().div_ceil(self.resume_every) + ENDS * self.sessions;
+        points * layout.point_bytes(self.pool_tokens().max(PAGE_TOKENS) - 1)
     }
 
     /// The cache of all sequences.

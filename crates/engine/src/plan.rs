@@ -15,7 +15,7 @@ use crate::{Error, Model, Options};
 pub struct Plan {
     /// Weights, mapped from the file: the system may drop and reread them.
     pub weights: u64,
-    /// The pages that sequences share, and each one's windows, states and resume point.
+    /// The pages that sequences share, each one's window and states, and resume points.
     pub cache: u64,
     /// Sequences that live at once.
     pub sessions: usize,
@@ -42,7 +42,7 @@ impl Plan {
         Self {
             weights: model.file_bytes,
             sessions: options.sessions,
-            cache: (layout.bytes() + options.sessions * layout.slot_bytes()) as u64,
+            cache: (layout.bytes() + options.point_budget(&layout)) as u64,
             scratch: scratch as u64,
             tokenizer: model.tokenizer.memory(),
             program: PROGRAM + (model.weights.vector_bytes() + drawing) as u64,

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use ds4_cpu::{Cache, Cpu, Saved};
+use ds4_cpu::{Cache, Cpu};
 use ds4_model::{Batch, CacheLayout, NoTap, Ops, Scratch, forward};
 
 use crate::experts::{Counter, Counts};
+use crate::seat::Seat;
 use crate::{Model, Options};
 
 /// The backend with its memory.
@@ -14,25 +15,20 @@ pub(crate) struct Runner {
     cpu: Cpu,
     scratch: Scratch<Cpu>,
     cache: Cache,
-    /// Windows and states at each slot's resume point.
-    saved: Vec<Option<Saved>>,
     logits: Vec<f32>,
     experts: Option<Counter>,
 }
 
 impl Runner {
     /// Allocates everything; `counts` are kept if the options ask for it.
-    pub(crate) fn new(model: Arc<Model>, options: &Options, counts: Arc<Counts>) -> Self {
+    pub(crate) fn new(model: Arc<Model>, options: &Options, layout: &CacheLayout, counts: Arc<Counts>) -> Self {
         let (shape, limits) = (&model.weights.shape, options.limits());
         let mut cpu = Cpu::new(shape, options.numerics, limits);
-        let cache = cpu.cache(&CacheLayout::new(shape, options.numerics.rows, options.cache_plan()));
+        let cache = cpu.cache(layout);
         let scratch = Scratch::new(&mut cpu, shape, limits.tokens, options.sessions);
-        let mut saved = Vec::new();
-        saved.resize_with(options.sessions, || None);
-        saved.iter_mut().enumerate().for_each(|(slot, saved)| cpu.save(&cache, slot, saved));
         let logits = Vec::with_capacity(shape.vocab);
         let experts = options.count_experts.then(|| Counter::new(counts));
-        Self { cpu, scratch, cache, saved, logits, experts, model }
+        Self { cpu, scratch, cache, logits, experts, model }
     }
 
     /// Computes a step.
@@ -52,14 +48,15 @@ impl Runner {
         &self.logits
     }
 
-    /// Makes this the slot's resume point.
-    pub(crate) fn save(&mut self, slot: usize) {
-        self.cpu.save(&self.cache, slot, &mut self.saved[slot]);
+    /// What a sequence of `len` tokens needs to go on, here or elsewhere.
+    pub(crate) fn export_point(&mut self, seat: &Seat, len: usize) -> Arc<[u8]> {
+        let mut bytes = Vec::new();
+        self.cpu.export_point(&self.cache, seat.slot, len, &seat.table, &mut bytes);
+        bytes.into()
     }
 
-    /// Goes back to the slot's resume point.
-    pub(crate) fn restore(&mut self, slot: usize) {
-        let saved = self.saved[slot].as_ref().expect("saved when the runner was made");
-        self.cpu.restore(&mut self.cache, slot, saved);
+    /// Lets a sequence go on after `len` tokens.
+    pub(crate) fn import_point(&mut self, seat: &Seat, len: usize, bytes: &[u8]) {
+        self.cpu.import_point(&mut self.cache, seat.slot, len, &seat.table, bytes);
     }
 }

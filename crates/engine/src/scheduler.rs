@@ -2,57 +2,74 @@
 //!
 //! A step carries one token of every sequence that writes an answer, and as many prompt tokens as fit into the quantum
 //! (`quantum.rs`) or, while nobody writes, into a step; `order.rs` says whose. A request waits until the pages that its
-//! prompt needs can be had. Who grows takes pages from sequences that rest, then from the one that came last, which
-//! goes back to the queue and is computed again: what it says stays the same, bit for bit.
+//! prompt needs can be had, and while another one computes what it needs. Who grows takes pages from what nobody uses,
+//! then from the one that came last, which goes back to the queue and is computed again from its last resume point: what
+//! it says stays the same, bit for bit.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use ds4_model::{Batch, Outputs};
+use ds4_kv::Node;
+use ds4_model::{Batch, CacheLayout, Outputs, PAGE_TOKENS};
 
+use crate::experts::Counts;
 use crate::job::Job;
 use crate::order::{Reader, share};
-use crate::pages::{Pages, pages_for};
+use crate::prefixes::{Prefixes, pages_for};
 use crate::quantum::Quantum;
-use crate::resident::Resident;
 use crate::runner::Runner;
-use crate::{Event, Finish, Options, Request};
+use crate::seat::Seat;
+use crate::{Event, Finish, Model, Options, Request};
 
 /// What the engine asks its thread to do.
 pub(crate) enum Command {
-    /// A sequence takes a slot.
-    Open { slot: usize, resident: Arc<Mutex<Resident>> },
     /// Continue a token list.
-    Run { slot: usize, request: Request, events: Sender<Event>, cancel: Arc<AtomicBool> },
-    /// A sequence leaves its slot.
-    Close { slot: usize },
+    Run { request: Request, events: Sender<Event>, cancel: Arc<AtomicBool> },
+    /// Drop what is kept of requests that have ended.
+    Forget,
     /// End the thread.
     Quit,
 }
 
-/// Requests, pages and the backend.
+/// A request in the queue.
+struct Waiting {
+    job: Job,
+    /// What it will use of what is kept, pinned.
+    held: Node,
+}
+
+/// A request that runs.
+struct Running {
+    job: Job,
+    seat: Seat,
+}
+
+/// Requests, memory and the backend.
 pub(crate) struct Scheduler {
     options: Options,
     runner: Runner,
-    pages: Pages,
+    prefixes: Prefixes,
     /// By rank.
-    waiting: Vec<Job>,
-    /// By rank.
-    running: Vec<Job>,
+    waiting: Vec<Waiting>,
+    /// By rank; at most one for each session.
+    running: Vec<Running>,
+    /// Slots of the cache that nobody has, the lowest last.
+    slots: Vec<usize>,
     quantum: Quantum,
     arrivals: u64,
 }
 
 impl Scheduler {
-    pub(crate) fn new(options: Options, runner: Runner) -> Self {
-        let plan = options.cache_plan();
+    pub(crate) fn new(model: Arc<Model>, options: Options, counts: Arc<Counts>) -> Self {
+        let layout = CacheLayout::new(&model.weights.shape, options.numerics.rows, options.cache_plan());
         Self {
-            runner,
-            pages: Pages::new(plan.pages, plan.slots),
+            prefixes: Prefixes::new(model.root_key(options.numerics), &options, &layout),
+            runner: Runner::new(model, &options, &layout, counts),
             waiting: Vec::new(),
             running: Vec::new(),
+            slots: (0..options.sessions).rev().collect(),
             quantum: Quantum::new(options.prefill_quantum),
             arrivals: 0,
             options,
@@ -66,7 +83,12 @@ impl Scheduler {
             let command = if busy { inbox.try_recv().ok() } else { inbox.recv().ok().or(Some(Command::Quit)) };
             match command {
                 Some(Command::Quit) => return,
-                Some(command) => self.obey(command),
+                Some(Command::Forget) => self.prefixes.forget(),
+                Some(Command::Run { request, events, cancel }) => {
+                    self.arrivals += 1;
+                    let job = Job::new(self.arrivals, request, self.options.context, events, cancel);
+                    self.wait(job);
+                }
                 None => {
                     self.drop_cancelled();
                     self.admit();
@@ -76,130 +98,148 @@ impl Scheduler {
         }
     }
 
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Open { slot, resident } => self.pages.open(slot, resident),
-            Command::Run { slot, request, events, cancel } => {
-                self.arrivals += 1;
-                let job = Job::new(slot, self.arrivals, request, self.options.context, events, cancel);
-                self.wait(job);
-            }
-            Command::Close { slot } => self.pages.close(slot),
-            Command::Quit => {}
-        }
-    }
-
     fn drop_cancelled(&mut self) {
-        for jobs in [&mut self.waiting, &mut self.running] {
-            for mut job in jobs.extract_if(.., |job| job.cancelled()) {
-                self.pages.touch(job.slot);
-                job.finish(Finish::Cancelled);
-            }
+        for mut gone in self.waiting.extract_if(.., |w| w.job.cancelled()) {
+            self.prefixes.unpin(gone.held);
+            gone.job.finish(Finish::Cancelled);
+        }
+        for mut gone in self.running.extract_if(.., |r| r.job.cancelled()).collect::<Vec<_>>() {
+            gone.job.finish(Finish::Cancelled);
+            self.leave(gone);
         }
     }
 
-    /// A job takes its place in the queue.
+    /// A job takes its place in the queue and holds what it can use of what is kept.
     fn wait(&mut self, job: Job) {
-        let place = self.waiting.partition_point(|other| other.rank() < job.rank());
-        self.waiting.insert(place, job);
+        let held = self.prefixes.find(job.tokens(), job.needed()).node;
+        self.prefixes.pin(held);
+        let place = self.waiting.partition_point(|other| other.job.rank() < job.rank());
+        self.waiting.insert(place, Waiting { job, held });
     }
 
-    /// Starts those who wait, in order, while there are pages for them.
+    /// Starts those who wait, in order, while there is room for them.
     fn admit(&mut self) {
-        while !self.waiting.is_empty() && self.has_room() {
-            let mut job = self.waiting.remove(0);
-            let kept = self.seat(&job);
-            job.starts(kept);
-            let place = self.running.partition_point(|other| other.rank() < job.rank());
-            self.running.insert(place, job);
-        }
-        for (place, job) in self.waiting.iter_mut().enumerate() {
-            job.waits(self.running.len() + place);
-        }
-    }
-
-    /// Makes room for the first one that waits; false when it must wait on. Who runs alone always fits.
-    fn has_room(&mut self) -> bool {
-        let job = &self.waiting[0];
-        let slot = job.slot;
-        let start = self.pages.resident(slot).start(job.tokens(), job.needed());
-        let more = pages_for(job.tokens().len()) - pages_for(start.len);
-        // What is held beyond the start is free as soon as it starts.
-        let own = self.pages.resident(slot).pages.len() - pages_for(start.len);
-        // One page for everyone who may need one soon.
-        let grows = |job: &Job| pages_for(job.most()) > pages_for(job.tokens().len());
-        let soon = self.running.iter().filter(|job| grows(job)).count();
-        let wanted = if self.running.is_empty() { more } else { more + soon + usize::from(grows(job)) };
-        let mut idle = self.pages.idle(|slot| self.has_job(slot));
-        if self.running.is_empty() {
-            idle.extend(self.waiting[1..].iter().rev().map(|job| job.slot));
-        }
-        let held: usize = idle.iter().map(|slot| self.pages.resident(*slot).pages.len()).sum();
-        if self.pages.free() + own + held < wanted {
-            return false;
-        }
-        for slot in idle {
-            if self.pages.free() + own >= wanted {
+        let mut i = 0;
+        while i < self.waiting.len() && !self.slots.is_empty() {
+            if self.is_being_computed(i) {
+                i += 1;
+            } else if self.has_room(i) {
+                self.start(i);
+            } else {
                 break;
             }
-            self.pages.evict(slot);
         }
-        true
-    }
-
-    fn has_job(&self, slot: usize) -> bool {
-        self.running.iter().chain(&self.waiting).any(|job| job.slot == slot)
-    }
-
-    /// Keeps what a job can use and gives it pages for its prompt; the tokens that are kept.
-    fn seat(&mut self, job: &Job) -> usize {
-        let start = {
-            let mut resident = self.pages.resident(job.slot);
-            let start = resident.start(job.tokens(), job.needed());
-            resident.keep(start);
-            start
-        };
-        if start.restores {
-            self.runner.restore(job.slot);
+        for (place, waiting) in self.waiting.iter_mut().enumerate() {
+            waiting.job.waits(self.running.len() + place);
         }
-        self.pages.trim(job.slot);
-        assert!(self.pages.cover(job.slot, job.tokens().len()), "room was made");
-        start.len
     }
 
-    /// Gives every running job pages for its tokens. Where there are none left, the last one goes back to the queue.
+    /// Whether a running prompt is about to compute a good part of what this one needs. Then it is asked to leave a resume
+    /// point where they part.
+    fn is_being_computed(&mut self, i: usize) -> bool {
+        let job = &self.waiting[i].job;
+        let kept = self.prefixes.find(job.tokens(), job.needed()).len;
+        self.running.iter_mut().any(|other| {
+            let other = &mut other.job;
+            let shared = other.tokens().iter().zip(job.tokens()).take_while(|(a, b)| a == b).count().min(job.needed());
+            let last = other.prompt() - 1;
+            let part = if shared >= last { last } else { shared / PAGE_TOKENS * PAGE_TOKENS };
+            let soon = part > other.computed().len() && part >= kept + PAGE_TOKENS;
+            if soon {
+                other.cut_at(part);
+            }
+            soon
+        })
+    }
+
+    /// Whether pages can be had for one that waits. Who runs alone always fits.
+    fn has_room(&mut self, i: usize) -> bool {
+        let job = &self.waiting[i].job;
+        let node = self.prefixes.find(job.tokens(), job.needed()).node;
+        self.prefixes.pin(node);
+        self.prefixes.unpin(std::mem::replace(&mut self.waiting[i].held, node));
+
+        let job = &self.waiting[i].job;
+        let more = pages_for(job.tokens().len()) - self.prefixes.depth(node);
+        if self.running.is_empty() {
+            let mut others: Vec<usize> = (0..self.waiting.len()).filter(|other| *other != i).collect();
+            while self.prefixes.available() < more
+                && let Some(other) = others.pop()
+            {
+                self.let_go(other);
+            }
+            return true;
+        }
+        // One page for everyone who may need one soon.
+        let grows = |job: &Job| pages_for(job.most()) > pages_for(job.tokens().len());
+        let soon = self.running.iter().filter(|r| grows(&r.job)).count() + usize::from(grows(job));
+        self.prefixes.available() >= more + soon
+    }
+
+    /// One that waits holds nothing any more; true if it did.
+    fn let_go(&mut self, i: usize) -> bool {
+        let held = std::mem::replace(&mut self.waiting[i].held, Node::ROOT);
+        self.prefixes.unpin(held);
+        held != Node::ROOT
+    }
+
+    /// Gives one that waits, and for which there is room, its place.
+    fn start(&mut self, i: usize) {
+        let Waiting { mut job, held } = self.waiting.remove(i);
+        let hit = self.prefixes.find(job.tokens(), job.needed());
+        assert_eq!(hit.node, held, "it was held");
+        let slot = self.slots.pop().expect("there is one");
+        let mut seat = self.prefixes.seat(slot, held);
+        assert!(self.prefixes.cover(&mut seat, job.tokens().len()), "there is room");
+        if let Some(bytes) = &hit.bytes {
+            self.runner.import_point(&seat, hit.len, bytes);
+        }
+        job.starts(hit.len);
+        let place = self.running.partition_point(|other| other.job.rank() < job.rank());
+        self.running.insert(place, Running { job, seat });
+    }
+
+    /// One that does not run any more gives its place up; what it computed is kept.
+    fn leave(&mut self, Running { job, mut seat }: Running) -> Job {
+        self.prefixes.keep(&seat, job.computed(), true, &mut self.runner);
+        self.prefixes.leave(&mut seat);
+        self.slots.push(seat.slot);
+        job
+    }
+
+    /// Gives every running job pages for its tokens. Where there are none left, those who wait let go of what they hold,
+    /// then the last one goes back to the queue.
     fn grow(&mut self) {
         let mut i = 0;
         while i < self.running.len() {
-            let (slot, tokens) = (self.running[i].slot, self.running[i].tokens().len());
-            if self.pages.cover(slot, tokens) {
+            let Running { job, seat } = &mut self.running[i];
+            if self.prefixes.cover(seat, job.tokens().len()) {
                 i += 1;
-            } else if let Some(&idle) = self.pages.idle(|slot| self.has_job(slot)).first() {
-                self.pages.evict(idle);
-            } else if let Some(queued) = self.waiting.iter().rev().map(|job| job.slot).find(|s| self.holds(*s)) {
-                self.pages.evict(queued);
-            } else if let Some(mut last) = self.running.pop() {
-                self.pages.evict(last.slot);
-                last.stops();
-                self.wait(last);
+            } else if !(0..self.waiting.len()).rev().any(|i| self.let_go(i))
+                && let Some(last) = self.running.pop()
+            {
+                let mut job = self.leave(last);
+                job.stops();
+                self.wait(job);
             }
         }
-    }
-
-    fn holds(&self, slot: usize) -> bool {
-        !self.pages.resident(slot).pages.is_empty()
     }
 
     /// Tokens of each running job in the next step; those who write an answer, or score, have one.
     fn counts(&self) -> Vec<usize> {
-        let mut counts: Vec<usize> = self.running.iter().map(|job| usize::from(job.wants() == 1)).collect();
+        let every = self.options.resume_every;
+        let mut counts: Vec<usize> = self.running.iter().map(|r| usize::from(r.job.writes(every))).collect();
         let answers = counts.iter().any(|n| *n > 0);
         let chunk = self.options.chunk();
         let budget = if answers { self.quantum.tokens().min(chunk) } else { chunk };
         let readers: Vec<usize> = (0..counts.len()).filter(|i| counts[*i] == 0).collect();
-        let reader =
-            |job: &Job| Reader { priority: job.priority(), left: job.left(), most: job.wants(), passed: job.passed };
-        let queue: Vec<Reader> = readers.iter().map(|i| reader(&self.running[*i])).collect();
+        let reader = |job: &Job| Reader {
+            priority: job.priority(),
+            left: job.left(),
+            most: job.wants(every),
+            passed: job.passed,
+        };
+        let queue: Vec<Reader> = readers.iter().map(|i| reader(&self.running[*i].job)).collect();
         for (i, n) in readers.into_iter().zip(share(&queue, budget)) {
             counts[i] = n;
         }
@@ -212,23 +252,19 @@ impl Scheduler {
         let counts = self.counts();
         let mut batch = Batch::new();
         let mut outputs = Vec::new();
-        for (job, &count) in self.running.iter_mut().zip(&counts) {
+        let mut answers = 0;
+        for (Running { job, seat }, &count) in self.running.iter_mut().zip(&counts) {
             job.passed = if count > 0 { 0 } else { job.passed + 1 };
             if count == 0 {
                 continue;
             }
-            let mut resident = self.pages.resident(job.slot);
-            if job.at_resume_point() {
-                self.runner.save(job.slot);
-                resident.saved();
-            }
+            answers += usize::from(job.writes(self.options.resume_every));
             outputs.push(job.outputs(count));
-            batch.push(job.slot, job.position(), job.next(count), &resident.pages, job.outputs(count));
+            batch.push(seat.slot, job.position(), job.next(count), &seat.table, job.outputs(count));
         }
         if batch.is_empty() {
             return; // everyone was cancelled
         }
-        let answers = self.running.iter().filter(|job| job.wants() == 1).count();
         let start = Instant::now();
         self.runner.run(&batch);
         self.quantum.learn(batch.len() - answers, answers, start.elapsed());
@@ -238,19 +274,22 @@ impl Scheduler {
     /// Hands each job of a step its logits; those that have ended leave.
     fn tell(&mut self, counts: &[usize], outputs: Vec<Outputs>) {
         let (mut outputs, mut index) = (outputs.into_iter(), 0);
-        let mut ended = Vec::new();
-        for (job, &count) in self.running.iter_mut().zip(counts).filter(|(_, count)| **count > 0) {
-            self.pages.resident(job.slot).append(job.next(count));
+        let mut ended = vec![false; counts.len()];
+        for (i, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let Running { job, seat } = &mut self.running[i];
             let logits = (outputs.next() == Some(Outputs::Last)).then(|| {
                 index += 1;
                 self.runner.logits(index - 1)
             });
-            let slot = job.slot;
-            if job.advance(count, logits) {
-                self.pages.touch(slot);
-                ended.push(slot);
+            ended[i] = job.advance(count, logits);
+            self.prefixes.share(seat, job.computed());
+            if let Some(end) = job.resume_point(self.options.resume_every) {
+                self.prefixes.keep(seat, job.computed(), end, &mut self.runner);
             }
         }
-        self.running.retain(|job| !ended.contains(&job.slot));
+        let mut ended = ended.into_iter();
+        for gone in self.running.extract_if(.., |_| ended.next() == Some(true)).collect::<Vec<_>>() {
+            self.leave(gone);
+        }
     }
 }

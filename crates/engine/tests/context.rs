@@ -16,11 +16,10 @@ fn a_context_is_filled_exactly() {
     let options = Options { context, threads: 2, step: 256, ..Options::default() };
     let engine = Engine::start(Arc::new(model), options).unwrap();
     let tokens: Vec<u32> = (0..context as u32 - 7).map(|i| 3 + (i.wrapping_mul(i) * 7 + i * 13) % 900).collect();
-    let mut sequence = engine.sequence().unwrap();
 
     let request = Request { stop: vec![], observe: Observe::Logits, ..Request::greedy(tokens, 100, 1) };
     let mut generated = 0;
-    for event in sequence.submit(request).unwrap() {
+    for event in engine.submit(request).unwrap() {
         match event {
             Event::Observed(Observed::Logits(logits)) => assert!(logits.iter().all(|l| l.is_finite())),
             Event::Token(_) => generated += 1,

@@ -76,8 +76,7 @@ fn run(model: Model) {
     let options = Options { context: 32, threads: 1, step: 8, ..Options::default() };
     let eos = model.tokenizer.eos();
     let engine = Engine::start(Arc::new(model), options).unwrap();
-    let mut sequence = engine.sequence().unwrap();
-    for event in sequence.submit(Request::greedy((0..12).collect(), 3, eos)).unwrap() {
+    for event in engine.submit(Request::greedy((0..12).collect(), 3, eos)).unwrap() {
         if let ds4_engine::Event::Failed(why) = event {
             assert!(why.contains("no finite logit"), "{why}");
         }

@@ -1,15 +1,16 @@
-//! What a sequence promises, on the built-in model.
+//! What one request after the other finds, on the built-in model.
 
 use std::sync::Arc;
 
-use ds4_engine::{
-    Engine, Error, Event, Finish, Model, Observe, Observed, Options, Plan, Request, Sampling, Sequence, Usage,
-};
+use ds4_engine::{Engine, Error, Event, Finish, Model, Observe, Observed, Options, Plan, Request, Sampling, Usage};
 
 fn engine(context: usize) -> Engine {
+    engine_with(Options { context, ..Options::default() })
+}
+
+fn engine_with(options: Options) -> Engine {
     let model = Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap();
-    let options = Options { context, threads: 2, step: 64, ..Options::default() };
-    Engine::start(Arc::new(model), options).unwrap()
+    Engine::start(Arc::new(model), Options { threads: 2, step: 64, ..options }).unwrap()
 }
 
 /// Some text of `len` tokens.
@@ -27,10 +28,10 @@ struct Answer {
     end: Option<(Finish, Usage)>,
 }
 
-fn ask(sequence: &mut Sequence<'_>, request: Request) -> Answer {
+fn ask(engine: &Engine, request: Request) -> Answer {
     let mut answer = Answer::default();
     let mut first = true;
-    for event in sequence.submit(request).unwrap() {
+    for event in engine.submit(request).unwrap() {
         match event {
             Event::Queued { .. } => {}
             Event::Prefill { done, .. } if std::mem::take(&mut first) => answer.reused = done,
@@ -59,13 +60,12 @@ fn bits(x: &[f32]) -> Vec<u32> {
 fn a_longer_prompt_pays_only_for_what_is_new() {
     let engine = engine(512);
     let text = prompt(300);
-    let mut sequence = engine.sequence().unwrap();
-    let cold = ask(&mut sequence, read(&text));
+    let cold = ask(&engine, read(&text));
     assert_eq!(cold.reused, 0);
 
-    sequence.reset();
-    ask(&mut sequence, read(&text[..200]));
-    let warm = ask(&mut sequence, read(&text));
+    engine.forget().unwrap();
+    ask(&engine, read(&text[..200]));
+    let warm = ask(&engine, read(&text));
     assert_eq!(warm.reused, 200);
     assert_eq!(bits(&warm.logits), bits(&cold.logits));
 }
@@ -74,115 +74,103 @@ fn a_longer_prompt_pays_only_for_what_is_new() {
 fn a_prompt_that_ends_otherwise_starts_at_the_resume_point() {
     let engine = engine(512);
     let text = prompt(300);
-    let mut other = text[..199].to_vec();
-    other.extend([5, 6, 7, 8]);
-    let mut sequence = engine.sequence().unwrap();
-    let cold = ask(&mut sequence, read(&other));
+    let other = [&text[..199], &[5, 6, 7, 8]].concat();
+    let cold = ask(&engine, read(&other));
 
-    sequence.reset();
-    ask(&mut sequence, Request { max_tokens: 60, stop: vec![], ..Request::greedy(text[..200].to_vec(), 60, 1) });
-    let warm = ask(&mut sequence, read(&other));
+    engine.forget().unwrap();
+    ask(&engine, Request { stop: vec![], ..Request::greedy(text[..200].to_vec(), 60, 1) });
+    let warm = ask(&engine, read(&other));
     assert_eq!(warm.reused, 199, "everything before the last token of the previous prompt");
     assert_eq!(bits(&warm.logits), bits(&cold.logits));
 
     // One that parts earlier has nowhere to start but the beginning, and is right all the same.
-    other.remove(100);
-    let parted = ask(&mut sequence, read(&other));
-    assert_eq!(parted.reused, 0);
-    sequence.reset();
-    assert_eq!(bits(&ask(&mut sequence, read(&other)).logits), bits(&parted.logits));
+    let parted = [&other[..100], &other[101..]].concat();
+    let warm = ask(&engine, read(&parted));
+    assert_eq!(warm.reused, 0);
+    engine.forget().unwrap();
+    assert_eq!(bits(&ask(&engine, read(&parted)).logits), bits(&warm.logits));
 }
 
 #[test]
-fn a_resume_point_among_tokens_taken_back_reaches_no_further_than_they_let_it() {
-    let engine = engine(512);
-    let text = prompt(300);
-    let and = |len: usize, end: &[u32]| [&text[..len], end].concat();
-    let mut sequence = engine.sequence().unwrap();
-    ask(&mut sequence, read(&text[..200]));
-    // Ten tokens back; the resume point's copy still holds what they left behind.
-    ask(&mut sequence, Request { stop: vec![], ..Request::greedy(and(190, &[5]), 40, 1) });
-    assert_eq!(ask(&mut sequence, read(&and(190, &[6, 7]))).reused, 190);
-    let warm = ask(&mut sequence, read(&and(180, &[8; 9])));
-    sequence.reset();
-    assert_eq!(bits(&warm.logits), bits(&ask(&mut sequence, read(&and(180, &[8; 9]))).logits));
+fn an_edit_goes_back_to_the_last_resume_point_before_it() {
+    let engine = engine_with(Options { context: 2048, resume_every: 256, ..Options::default() });
+    let text = prompt(1500);
+    ask(&engine, read(&text));
+    let edited = [&text[..1000], &[7; 300]].concat();
+    let warm = ask(&engine, read(&edited));
+    assert_eq!(warm.reused, 768);
+    engine.forget().unwrap();
+    assert_eq!(bits(&ask(&engine, read(&edited)).logits), bits(&warm.logits));
 }
 
 #[test]
-fn sixteen_tokens_can_be_taken_back_exactly() {
+fn the_next_turn_goes_on_from_the_end_of_the_answer() {
+    let engine = engine(1024);
+    let mut text = prompt(150);
+    for turn in 0..5 {
+        let answer = ask(&engine, Request { stop: vec![], ..Request::greedy(text.clone(), 41, 1) });
+        text.extend(&answer.tokens);
+        // The last token was drawn and never read.
+        let held = text.len() - 1;
+        text.extend([30 + turn, 40, 50]);
+        assert_eq!(ask(&engine, read(&text)).reused, held);
+    }
+}
+
+#[test]
+fn the_same_prompt_again_computes_one_token() {
     let engine = engine(512);
-    let text = prompt(300);
-    let mut sequence = engine.sequence().unwrap();
-    let plain = ask(&mut sequence, read(&text));
-
-    sequence.rollback(16).unwrap();
-    assert_eq!(sequence.tokens(), &text[..284]);
-    let mut other = text[..284].to_vec();
-    other.extend([9; 12]);
-    ask(&mut sequence, read(&other));
-    sequence.rollback(12).unwrap();
-    assert_eq!(bits(&ask(&mut sequence, read(&text)).logits), bits(&plain.logits));
-
-    let error = sequence.rollback(17).unwrap_err();
-    assert!(matches!(error, Error::Rollback { asked: 17, possible: 16 }), "{error}");
+    let first = ask(&engine, read(&prompt(300)));
+    let again = ask(&engine, read(&prompt(300)));
+    assert_eq!(again.reused, 299);
+    assert_eq!(bits(&first.logits), bits(&again.logits));
 }
 
 #[test]
 fn a_full_context_ends_the_answer_and_nothing_else() {
     let engine = engine(300);
-    let mut sequence = engine.sequence().unwrap();
     let go_on = |tokens: Vec<u32>| Request { stop: vec![], ..Request::greedy(tokens, 1000, 1) };
 
-    let answer = ask(&mut sequence, go_on(prompt(290)));
+    let answer = ask(&engine, go_on(prompt(290)));
     let (finish, usage) = answer.end.unwrap();
     assert_eq!((finish, usage.prompt, usage.generated), (Finish::Context, 290, 10));
 
-    let answer = ask(&mut sequence, go_on(prompt(300)));
+    let answer = ask(&engine, go_on(prompt(300)));
     let (finish, usage) = answer.end.unwrap();
     assert_eq!((finish, usage.prompt, usage.generated), (Finish::Context, 300, 0));
 
-    let error = sequence.submit(go_on(prompt(301))).err().unwrap();
+    let error = engine.submit(go_on(prompt(301))).err().unwrap();
     assert_eq!(error.to_string(), "the prompt has 301 tokens, the context holds 300; shorten it or raise --ctx");
 }
 
 #[test]
 fn requests_that_make_no_sense_are_refused() {
     let engine = engine(64);
-    let mut sequence = engine.sequence().unwrap();
-    assert!(matches!(sequence.submit(read(&[])).err(), Some(Error::EmptyPrompt)));
-    assert!(matches!(sequence.submit(read(&[7, 2048])).err(), Some(Error::UnknownToken { id: 2048, last: 2047 })));
-    assert!(matches!(engine.sequence().err(), Some(Error::Busy(1))));
-    drop(sequence);
-    assert!(engine.sequence().is_ok());
+    assert!(matches!(engine.submit(read(&[])).err(), Some(Error::EmptyPrompt)));
+    assert!(matches!(engine.submit(read(&[7, 2048])).err(), Some(Error::UnknownToken { id: 2048, last: 2047 })));
 }
 
 #[test]
-fn dropping_a_run_cancels_it_and_the_sequence_goes_on() {
+fn what_a_cancelled_request_has_read_is_kept() {
     let engine = engine(4096);
     let text = prompt(4000);
-    let mut sequence = engine.sequence().unwrap();
-    let mut run = sequence.submit(read(&text)).unwrap();
-    run.next();
+    let mut run = engine.submit(read(&text)).unwrap();
+    while !matches!(run.next(), Some(Event::Prefill { done: 1.., .. })) {}
     drop(run);
-    let held = sequence.tokens().len();
-    assert!(held < text.len(), "cancelled before the prompt was read");
-    assert_eq!(sequence.tokens(), &text[..held]);
-
-    let warm = ask(&mut sequence, read(&text[..500.max(held)]));
-    sequence.reset();
-    let cold = ask(&mut sequence, read(&text[..500.max(held)]));
-    assert_eq!(bits(&warm.logits), bits(&cold.logits));
+    let warm = ask(&engine, read(&text));
+    assert!((64..4000).contains(&warm.reused), "{}", warm.reused);
+    engine.forget().unwrap();
+    assert_eq!(bits(&warm.logits), bits(&ask(&engine, read(&text)).logits));
 }
 
 #[test]
 fn scores_are_the_log_probabilities_of_the_prompt() {
     let engine = engine(512);
     let text = prompt(80);
-    let mut sequence = engine.sequence().unwrap();
-    let scored = ask(&mut sequence, Request { score_from: Some(32), ..Request::greedy(text.clone(), 0, 1) });
+    let scored = ask(&engine, Request { score_from: Some(32), ..Request::greedy(text.clone(), 0, 1) });
     assert_eq!(scored.scores.iter().map(|s| s.0).collect::<Vec<_>>(), (32..80).collect::<Vec<_>>());
     for &(position, logprob) in scored.scores.iter().step_by(16) {
-        let logits = ask(&mut sequence, read(&text[..position])).logits;
+        let logits = ask(&engine, read(&text[..position])).logits;
         let sum: f64 = logits.iter().map(|l| (*l as f64).exp()).sum();
         let want = logits[text[position] as usize] as f64 - sum.ln();
         assert!((logprob - want).abs() < 1e-5, "position {position}: {logprob}, not {want}");
@@ -192,10 +180,9 @@ fn scores_are_the_log_probabilities_of_the_prompt() {
 #[test]
 fn the_same_seed_gives_the_same_answer() {
     let engine = engine(512);
-    let mut sequence = engine.sequence().unwrap();
-    let mut draw = |seed| {
+    let draw = |seed| {
         let sampling = Sampling { temperature: 1.5, top_p: 1.0, min_p: 0.0, top_k: 0, seed };
-        ask(&mut sequence, Request { sampling, stop: vec![], ..Request::greedy(prompt(20), 40, 1) }).tokens
+        ask(&engine, Request { sampling, stop: vec![], ..Request::greedy(prompt(20), 40, 1) }).tokens
     };
     let first = draw(11);
     assert_eq!(first.len(), 40);

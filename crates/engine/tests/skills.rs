@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use ds4_engine::{Engine, Event, Finish, Model, Options, Request, Sequence};
+use ds4_engine::{Engine, Event, Finish, Model, Options, Request};
 
 /// Percent of exactly right answers that each skill must reach.
 const AT_LEAST: [(&str, usize); 11] = [
@@ -97,12 +97,11 @@ fn the_built_in_model_has_its_skills() {
 fn answers(engine: &Engine, rows: &[(String, String)]) -> Vec<(String, Finish)> {
     let next = AtomicUsize::new(0);
     let ask = || {
-        let mut sequence = engine.sequence().unwrap();
         let mut answers = Vec::new();
         loop {
             let row = next.fetch_add(1, Relaxed);
             let Some((prompt, _)) = rows.get(row) else { return answers };
-            answers.push((row, answer_to(engine, &mut sequence, prompt)));
+            answers.push((row, answer_to(engine, prompt)));
         }
     };
     let mut answers: Vec<_> = std::thread::scope(|scope| {
@@ -114,11 +113,11 @@ fn answers(engine: &Engine, rows: &[(String, String)]) -> Vec<(String, Finish)> 
 }
 
 /// The text that follows `prompt`, with its control tokens, and why it ended.
-fn answer_to(engine: &Engine, sequence: &mut Sequence, prompt: &str) -> (String, Finish) {
+fn answer_to(engine: &Engine, prompt: &str) -> (String, Finish) {
     let tokenizer = &engine.model().tokenizer;
     let request = Request::greedy(tokenizer.encode(prompt), MOST_TOKENS, tokenizer.eos());
     let (mut tokens, mut finish) = (Vec::new(), None);
-    for event in sequence.submit(request).unwrap() {
+    for event in engine.submit(request).unwrap() {
         match event {
             Event::Token(token) => tokens.push(token.id),
             Event::Finished(why, _) => finish = Some(why),

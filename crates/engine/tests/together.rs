@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use ds4_engine::{Engine, Error, Event, Finish, Machine, Model, Options, Plan, Request, Run, Sequence};
+use ds4_engine::{Engine, Event, Finish, Machine, Model, Options, Plan, Request, Run};
 
 fn model() -> Model {
     Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap()
@@ -32,7 +32,7 @@ struct Answer {
     finish: Option<Finish>,
 }
 
-fn follow(run: Run<'_, '_>) -> Answer {
+fn follow(run: Run<'_>) -> Answer {
     let mut answer = Answer::default();
     for event in run {
         match event {
@@ -46,27 +46,17 @@ fn follow(run: Run<'_, '_>) -> Answer {
     answer
 }
 
-fn ask(sequence: &mut Sequence<'_>, request: Request) -> Answer {
-    follow(sequence.submit(request).unwrap())
-}
-
-#[test]
-fn there_are_as_many_sequences_as_sessions() {
-    let engine = engine(Options { sessions: 3, context: 256, ..Options::default() });
-    let sequences: Vec<Sequence> = (0..3).map(|_| engine.sequence().unwrap()).collect();
-    assert!(matches!(engine.sequence().err(), Some(Error::Busy(3))));
-    drop(sequences);
-    assert!(engine.sequence().is_ok());
+fn ask(engine: &Engine, request: Request) -> Answer {
+    follow(engine.submit(request).unwrap())
 }
 
 #[test]
 fn a_short_prompt_does_not_wait_for_a_long_one() {
     let engine = engine(Options { sessions: 2, context: 4096, ..Options::default() });
-    let (mut long, mut short) = (engine.sequence().unwrap(), engine.sequence().unwrap());
     let read = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for event in long.submit(go_on(prompt(1, 4000), 1)).unwrap() {
+            for event in engine.submit(go_on(prompt(1, 4000), 1)).unwrap() {
                 if let Event::Prefill { done, .. } = event {
                     read.store(done, Relaxed);
                 }
@@ -75,7 +65,7 @@ fn a_short_prompt_does_not_wait_for_a_long_one() {
         while read.load(Relaxed) == 0 {
             std::thread::yield_now();
         }
-        assert_eq!(ask(&mut short, go_on(prompt(2, 100), 5)).tokens.len(), 5);
+        assert_eq!(ask(&engine, go_on(prompt(2, 100), 5)).tokens.len(), 5);
         assert!(read.load(Relaxed) < 4000, "the long prompt is still being read");
     });
 }
@@ -84,13 +74,12 @@ fn a_short_prompt_does_not_wait_for_a_long_one() {
 fn an_answer_goes_on_while_a_prompt_is_read() {
     // No time for prompts: one token a step, while an answer is written.
     let engine = engine(Options { sessions: 2, context: 1024, prefill_quantum: Duration::ZERO, ..Options::default() });
-    let (mut answer, mut reader) = (engine.sequence().unwrap(), engine.sequence().unwrap());
-    let mut writing = answer.submit(go_on(prompt(1, 20), 100)).unwrap();
+    let mut writing = engine.submit(go_on(prompt(1, 20), 100)).unwrap();
     while !matches!(writing.next(), Some(Event::Token(_))) {}
     let read = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for event in reader.submit(go_on(prompt(2, 400), 1)).unwrap() {
+            for event in engine.submit(go_on(prompt(2, 400), 1)).unwrap() {
                 if let Event::Prefill { done, .. } = event {
                     read.store(done, Relaxed);
                 }
@@ -105,32 +94,27 @@ fn an_answer_goes_on_while_a_prompt_is_read() {
 #[test]
 fn who_leaves_disturbs_nobody() {
     let engine = engine(Options { sessions: 3, context: 4096, ..Options::default() });
-    let mut sequences: Vec<Sequence> = (0..3).map(|_| engine.sequence().unwrap()).collect();
-    let alone = ask(&mut sequences[0], go_on(prompt(1, 60), 40));
-    sequences[0].reset();
-    let [a, b, c] = &mut sequences[..] else { panic!("three") };
-    let reads = a.submit(go_on(prompt(2, 4000), 1)).unwrap();
-    let mut writes = b.submit(go_on(prompt(3, 30), 4000)).unwrap();
-    let stays = c.submit(go_on(prompt(1, 60), 40)).unwrap();
+    let alone = ask(&engine, go_on(prompt(1, 60), 40));
+    engine.forget().unwrap();
+    let reads = engine.submit(go_on(prompt(2, 4000), 1)).unwrap();
+    let mut writes = engine.submit(go_on(prompt(3, 30), 4000)).unwrap();
+    let stays = engine.submit(go_on(prompt(1, 60), 40)).unwrap();
     while !matches!(writes.next(), Some(Event::Token(_))) {}
     writes.cancel();
     assert_eq!(follow(writes).finish, Some(Finish::Cancelled));
     reads.cancel();
     assert_eq!(follow(reads).finish, Some(Finish::Cancelled));
     assert_eq!(follow(stays).tokens, alone.tokens);
-    assert!(sequences[0].tokens().len() < 4000);
 }
 
 #[test]
 fn who_finds_no_memory_waits_in_the_open() {
     let engine = engine(Options { sessions: 3, context: 1024, pool: Some(1024), ..Options::default() });
-    let mut sequences: Vec<Sequence> = (0..3).map(|_| engine.sequence().unwrap()).collect();
-    let [a, b, c] = &mut sequences[..] else { panic!("three") };
-    let mut first = a.submit(go_on(prompt(1, 900), 100)).unwrap();
+    let mut first = engine.submit(go_on(prompt(1, 900), 100)).unwrap();
     assert!(matches!(first.next(), Some(Event::Prefill { done: 0, total: 900 })), "it runs at once");
-    let mut second = b.submit(go_on(prompt(2, 900), 3)).unwrap();
+    let mut second = engine.submit(go_on(prompt(2, 900), 3)).unwrap();
     assert_eq!(second.next(), Some(Event::Queued { ahead: 1 }));
-    let mut third = c.submit(go_on(prompt(3, 900), 3)).unwrap();
+    let mut third = engine.submit(go_on(prompt(3, 900), 3)).unwrap();
     assert_eq!(third.next(), Some(Event::Queued { ahead: 2 }));
     first.cancel();
     assert_eq!(follow(first).finish, Some(Finish::Cancelled));
@@ -139,15 +123,13 @@ fn who_finds_no_memory_waits_in_the_open() {
     assert_eq!((second.tokens.len(), second.places), (3, vec![]));
     let third = follow(third);
     assert_eq!((third.tokens.len(), third.places), (3, vec![1]));
-    assert!(sequences[0].tokens().is_empty(), "what rested was given up");
 }
 
 #[test]
 fn a_waiting_request_can_be_taken_back() {
     let engine = engine(Options { sessions: 2, context: 1024, pool: Some(1024), ..Options::default() });
-    let (mut a, mut b) = (engine.sequence().unwrap(), engine.sequence().unwrap());
-    let first = a.submit(go_on(prompt(1, 900), 100)).unwrap();
-    let mut second = b.submit(go_on(prompt(2, 900), 1)).unwrap();
+    let first = engine.submit(go_on(prompt(1, 900), 100)).unwrap();
+    let mut second = engine.submit(go_on(prompt(2, 900), 1)).unwrap();
     assert_eq!(second.next(), Some(Event::Queued { ahead: 1 }));
     second.cancel();
     assert_eq!(follow(second).finish, Some(Finish::Cancelled));
@@ -159,12 +141,11 @@ fn who_came_last_gives_way_and_loses_nothing() {
     // Both fit at first; when they have grown, only one does.
     let options = Options { sessions: 2, context: 512, pool: Some(512), ..Options::default() };
     let crowded = engine(options);
-    let (mut a, mut b) = (crowded.sequence().unwrap(), crowded.sequence().unwrap());
     let mut requests = [go_on(prompt(1, 100), 400), go_on(prompt(2, 100), 300)];
     requests[1].sampling.temperature = 1.0;
     let [first, second] = requests.clone();
-    let first = a.submit(first).unwrap();
-    let second = b.submit(second).unwrap();
+    let first = crowded.submit(first).unwrap();
+    let second = crowded.submit(second).unwrap();
     let (first, second) = std::thread::scope(|scope| {
         let other = scope.spawn(|| follow(second));
         (follow(first), other.join().unwrap())
@@ -173,24 +154,9 @@ fn who_came_last_gives_way_and_loses_nothing() {
     assert_eq!((second.tokens.len(), second.places), (300, vec![1]), "it went back to the queue");
 
     let alone = engine(Options { sessions: 1, ..options });
-    let mut sequence = alone.sequence().unwrap();
     for (request, answer) in requests.into_iter().zip([first.tokens, second.tokens]) {
-        assert_eq!(ask(&mut sequence, request).tokens, answer);
+        assert_eq!(ask(&alone, request).tokens, answer);
     }
-}
-
-#[test]
-fn a_sequence_says_what_it_could_reuse() {
-    let engine = engine(Options { context: 512, ..Options::default() });
-    let mut sequence = engine.sequence().unwrap();
-    let text = prompt(1, 200);
-    ask(&mut sequence, go_on(text.clone(), 50));
-    let held = sequence.tokens();
-    assert_eq!(held.len(), 249);
-    assert_eq!(sequence.reusable(&[&held[..], &[5, 6]].concat()), 249);
-    assert_eq!(sequence.reusable(&[&text[..], &[5, 6]].concat()), 199, "the resume point");
-    assert_eq!(sequence.reusable(&text[..150]), 0);
-    assert_eq!(sequence.reusable(&[]), 0);
 }
 
 #[test]

@@ -110,6 +110,13 @@ impl File {
         self.inner.index.get(name).map(|&i| &self.inner.tensors[i])
     }
 
+    /// Everything before the payloads.
+    pub fn header(&self) -> &[u8] {
+        let bytes = self.inner.storage.bytes();
+        let first = self.tensors().iter().map(|tensor| tensor.offset).min().unwrap_or(self.size());
+        &bytes[..first as usize]
+    }
+
     /// The payload of `tensor`. The handle keeps the mapping alive, so it may outlive the file.
     ///
     /// # Panics

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use common::load;
-use ds4_engine::{Engine, Event, Finish, Model, Observe, Observed, Options, Request, Sampling, Sequence};
+use ds4_engine::{Engine, Event, Finish, Model, Observe, Observed, Options, Request, Sampling};
 use ds4_lab::convert::Recipe;
 use ds4_testkit::oracle;
 use proptest::prelude::*;
@@ -57,9 +57,9 @@ struct Answer {
     finish: Option<Finish>,
 }
 
-fn ask(sequence: &mut Sequence<'_>, request: Request, leaves: Option<usize>) -> Answer {
+fn ask(engine: &Engine, request: Request, leaves: Option<usize>) -> Answer {
     let mut answer = Answer::default();
-    let run = sequence.submit(request).expect("it fits");
+    let run = engine.submit(request).expect("it fits");
     let cancel = run.cancel_flag();
     for (i, event) in run.enumerate() {
         if leaves == Some(i) {
@@ -77,7 +77,7 @@ fn ask(sequence: &mut Sequence<'_>, request: Request, leaves: Option<usize>) -> 
 }
 
 /// Has a conversation and keeps what was asked and answered.
-fn talk(sequence: &mut Sequence<'_>, vocab: usize, first: u64, turns: &[Turn]) -> Vec<(Request, Answer)> {
+fn talk(engine: &Engine, vocab: usize, first: u64, turns: &[Turn]) -> Vec<(Request, Answer)> {
     let (mut said, mut number, mut all) = (Vec::new(), first, Vec::new());
     for turn in turns {
         std::thread::sleep(Duration::from_millis(turn.pause));
@@ -94,7 +94,7 @@ fn talk(sequence: &mut Sequence<'_>, vocab: usize, first: u64, turns: &[Turn]) -
             observe: Observe::Logits,
             ..Request::greedy(said.clone(), turn.answer, 0)
         };
-        let answer = ask(sequence, request.clone(), turn.leaves);
+        let answer = ask(engine, request.clone(), turn.leaves);
         said.extend(&answer.tokens);
         all.push((request, answer));
     }
@@ -131,18 +131,17 @@ proptest! {
             let engine = Engine::start(Arc::clone(model), options).expect("it fits");
             let answers = std::thread::scope(|scope| {
                 let threads: Vec<_> = talks.iter().zip(0..).map(|(turns, i)| {
-                    let mut sequence = engine.sequence().expect("one for each");
-                    scope.spawn(move || talk(&mut sequence, vocab, i, turns))
+                    let engine = &engine;
+                    scope.spawn(move || talk(engine, vocab, i, turns))
                 }).collect();
                 threads.into_iter().flat_map(|t| t.join().expect("it talks")).collect::<Vec<_>>()
             });
             drop(engine);
             let alone = Options { context: CONTEXT, threads: 2, step: 256, ..Options::default() };
             let engine = Engine::start(Arc::clone(model), alone).expect("it fits");
-            let mut sequence = engine.sequence().expect("the only one");
             for (request, answer) in answers {
-                sequence.reset();
-                let want = ask(&mut sequence, request.clone(), None);
+                engine.forget().expect("it lives");
+                let want = ask(&engine, request.clone(), None);
                 if answer.finish != Some(Finish::Cancelled) {
                     prop_assert!(answer == want, "after {} tokens", request.tokens.len());
                     continue;

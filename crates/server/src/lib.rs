@@ -22,7 +22,6 @@ pub mod openai;
 mod progress;
 mod queue;
 mod request;
-mod resting;
 mod routes;
 mod server;
 mod sse;

@@ -5,35 +5,24 @@ use std::time::Instant;
 
 use ds4_chat::Event as Piece;
 use ds4_dialog::Answer;
-use ds4_engine::{Engine, Event, Finish as EngineFinish, Observe, Priority, Request, Sequence};
+use ds4_engine::{Engine, Event, Finish as EngineFinish, Observe, Priority, Request};
 
 use crate::Error;
 use crate::log::log;
 use crate::progress::{Counts, End, Finish, Progress};
 use crate::queue::{Job, Task};
-use crate::resting::Resting;
 use crate::server::Server;
 
-/// Works until the queue is closed, with a thread for every sequence. Should that become impossible, health says so, and
+/// Works until the queue is closed, with a thread for each that can run at once. Should that become impossible, health says so, and
 /// every request hears it.
 pub(crate) fn work(engine: &Engine, server: &Server) {
-    let sequences = (0..engine.options().sessions).map(|_| engine.sequence()).collect();
-    match sequences {
-        Ok(sequences) => {
-            let resting = Resting::new(sequences);
-            std::thread::scope(|scope| {
-                (0..engine.options().sessions).for_each(|_| drop(scope.spawn(|| work_one(engine, server, &resting))));
-            });
-        }
-        Err(error) => {
-            server.fail(ds4_engine::Error::to_string(&error));
-            refuse_all(server);
-        }
-    }
+    std::thread::scope(|scope| {
+        (0..engine.options().sessions).for_each(|_| drop(scope.spawn(|| work_one(engine, server))));
+    });
 }
 
-fn work_one(engine: &Engine, server: &Server, resting: &Resting<'_>) {
-    if catch_unwind(AssertUnwindSafe(|| run_all(engine, server, resting))).is_err() {
+fn work_one(engine: &Engine, server: &Server) {
+    if catch_unwind(AssertUnwindSafe(|| run_all(engine, server))).is_err() {
         server.fail("internal error; stderr says where".into());
     }
     refuse_all(server);
@@ -48,13 +37,11 @@ fn refuse_all(server: &Server) {
 }
 
 /// Runs requests until the queue is closed or the engine cannot go on.
-fn run_all(engine: &Engine, server: &Server, resting: &Resting<'_>) {
+fn run_all(engine: &Engine, server: &Server) {
     while server.failure().is_none() {
         let Some(mut job) = server.queue.next() else { return };
         let (news, place) = (job.news.clone(), job.place.take());
-        let mut sequence = resting.take(&job.task.prompt.tokens);
-        let result = run(&mut sequence, server, job);
-        resting.give(sequence);
+        let result = run(engine, server, job);
         drop(place);
         if let Err(error) = engine.health() {
             server.fail(error.to_string());
@@ -69,7 +56,7 @@ fn run_all(engine: &Engine, server: &Server, resting: &Resting<'_>) {
 }
 
 /// Runs a request and reports all but its end; no end when its client has left.
-fn run(sequence: &mut Sequence<'_>, server: &Server, job: Job) -> Result<Option<End>, Error> {
+fn run(engine: &Engine, server: &Server, job: Job) -> Result<Option<End>, Error> {
     if job.cancel.wanted() {
         return Ok(None);
     }
@@ -83,7 +70,7 @@ fn run(sequence: &mut Sequence<'_>, server: &Server, job: Job) -> Result<Option<
     let (observe, priority) = (Observe::Nothing, Priority::Normal);
     let request = Request { tokens, sampling, max_tokens, stop, observe, score_from: None, priority };
     let start = Instant::now();
-    let events = sequence.submit(request).map_err(|e| Error::Failed(e.to_string()))?;
+    let events = engine.submit(request).map_err(|e| Error::Failed(e.to_string()))?;
     cancel.reaches(events.cancel_flag());
     let mut started = false;
     let mut why = None;
@@ -187,14 +174,14 @@ mod tests {
         assert!(well && health["status"] == "ok");
 
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let _somebody_elses = engine.sequence().unwrap();
         let mut ticket = server.queue.enter(task("a")).unwrap();
+        server.fail("the device is gone".into());
         std::thread::scope(|scope| {
             scope.spawn(|| work(&engine, &server));
             let Progress::Failed(error) = runtime.block_on(ticket.news()) else { panic!("an answer") };
-            assert!(error.to_string().contains("no sequence is free"), "{error}");
+            assert!(error.to_string().contains("the device is gone"), "{error}");
             let (well, health) = server.health();
-            assert!(!well && health["status"] == "failed" && health["error"] == error.to_string().as_str());
+            assert!(!well && health["status"] == "failed" && health["error"] == "the device is gone");
             server.queue.close();
         });
     }

@@ -8,7 +8,7 @@ mod row;
 mod sequences;
 mod work;
 
-use ds4_engine::{Engine, Error, Event, Finish, Observe, Observed, Request, Sequence};
+use ds4_engine::{Engine, Error, Event, Finish, Observe, Observed, Request};
 use ds4_model::{CacheLayout, CachePlan, PAGE_TOKENS};
 
 pub use limits::Limits;
@@ -57,7 +57,7 @@ impl Plan {
 }
 
 /// Reads `tokens` up to each context length of `plan` and generates greedily from there, without regard to the end of
-/// an answer. Between rows the sequence goes back to the context length. `tokens` holds at least `plan.max` of them and
+/// an answer. Each row goes on from the end of the one before, as far as it was read. `tokens` holds at least `plan.max` of them and
 /// the engine's context one more than is read and generated. `see` gets each row and its logits, if the plan wants them,
 /// in the last of the runs.
 ///
@@ -72,10 +72,10 @@ pub fn run<E: From<Error>>(
     let frontiers = plan.frontiers();
     let mut rows = vec![Vec::new(); frontiers.len()];
     for run in 1..=plan.repeat {
-        let mut sequence = engine.sequence()?;
+        engine.forget()?;
         let mut before = 0;
         for (&context, rows) in frontiers.iter().zip(&mut rows) {
-            let (row, logits) = measure(&mut sequence, &tokens[..context], plan)?;
+            let (row, logits) = measure(engine, &tokens[..context], plan)?;
             rows.push(Row { prefilled: context - before, cache_bytes: cache_bytes(engine, context), ..row });
             if run == plan.repeat {
                 see(&Row::median(rows), &logits)?;
@@ -87,14 +87,14 @@ pub fn run<E: From<Error>>(
 }
 
 /// Reads the rest of `tokens` and generates; the row lacks what only its neighbours and the engine know.
-fn measure(sequence: &mut Sequence<'_>, tokens: &[u32], plan: &Plan) -> Result<(Row, Vec<f32>), Error> {
+fn measure(engine: &Engine, tokens: &[u32], plan: &Plan) -> Result<(Row, Vec<f32>), Error> {
     // The first token is drawn from the prompt's logits and takes no step of its own: ask for one more.
     let mut request = Request { stop: Vec::new(), ..Request::greedy(tokens.to_vec(), plan.generate + 1, u32::MAX) };
     if plan.logits {
         request.observe = Observe::Logits;
     }
     let mut logits = Vec::new();
-    for event in sequence.submit(request)? {
+    for event in engine.submit(request)? {
         match event {
             Event::Finished(Finish::Length | Finish::Context, usage) => {
                 let generated = usage.generated - 1;

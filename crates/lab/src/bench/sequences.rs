@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ds4_engine::{Engine, Error, Event, ExpertsUsed, Request, Sampling, Sequence};
+use ds4_engine::{Engine, Error, Event, ExpertsUsed, Request, Sampling};
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,18 +41,18 @@ impl Together {
 /// # Errors
 /// What the engine says.
 pub fn together(engine: &Engine, prompts: &[&[u32]], generate: usize) -> Result<Together, Error> {
-    let mut sequences: Vec<Sequence> = prompts.iter().map(|_| engine.sequence()).collect::<Result<_, _>>()?;
-    for (sequence, prompt) in sequences.iter_mut().zip(prompts) {
-        times(sequence, prompt, 0, 0)?;
+    for prompt in prompts {
+        times(engine, prompt, 0, 0)?;
     }
     let start = engine.experts_used();
     // The first token is drawn from the prompt's logits: ask for one more.
-    let alone = times(&mut sequences[0], prompts[0], generate + 1, 1)?;
+    let alone = times(engine, prompts[0], generate + 1, 1)?;
     let middle = engine.experts_used();
     let all = std::thread::scope(|scope| {
-        let of_its_own = sequences.iter_mut().zip(prompts).zip(1..);
-        let threads: Vec<_> = of_its_own
-            .map(|((sequence, prompt), seed)| scope.spawn(move || times(sequence, prompt, generate + 1, seed)))
+        let threads: Vec<_> = prompts
+            .iter()
+            .zip(1..)
+            .map(|(prompt, seed)| scope.spawn(move || times(engine, prompt, generate + 1, seed)))
             .collect();
         let ended = |t: std::thread::ScopedJoinHandle<'_, _>| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
         threads.into_iter().map(ended).collect::<Result<Vec<_>, Error>>()
@@ -69,11 +69,11 @@ pub fn together(engine: &Engine, prompts: &[&[u32]], generate: usize) -> Result<
 }
 
 /// When each token came.
-fn times(sequence: &mut Sequence<'_>, prompt: &[u32], tokens: usize, seed: u64) -> Result<Vec<Instant>, Error> {
+fn times(engine: &Engine, prompt: &[u32], tokens: usize, seed: u64) -> Result<Vec<Instant>, Error> {
     let sampling = Sampling { temperature: 1.0, min_p: 0.05, seed, ..Sampling::GREEDY };
     let request = Request { sampling, stop: Vec::new(), ..Request::greedy(prompt.to_vec(), tokens, u32::MAX) };
     let mut times = Vec::with_capacity(tokens);
-    for event in sequence.submit(request)? {
+    for event in engine.submit(request)? {
         match event {
             Event::Token(_) => times.push(Instant::now()),
             Event::Failed(why) => return Err(Error::Stopped(why)),
