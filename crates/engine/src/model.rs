@@ -108,7 +108,7 @@ fn vocabulary(metadata: &Metadata) -> Result<Vocabulary, String> {
     expect("tokenizer.ggml.model", "gpt2")?;
     expect("tokenizer.ggml.pre", "joyai-llm")?;
     let strings = |key: &str| match metadata.strs(key) {
-        Ok(Some(list)) => Ok(list.to_vec()),
+        Ok(Some(list)) => Ok(list.iter().map(String::from).collect()),
         Ok(None) => Err(format!("key {key}: expected a list of strings, found nothing")),
         Err(error) => Err(error.to_string()),
     };

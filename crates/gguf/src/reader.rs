@@ -194,6 +194,10 @@ impl<'a> Cursor<'a> {
     }
 
     fn string(&mut self, most: u64) -> Result<String, String> {
+        self.text(most).map(str::to_string)
+    }
+
+    fn text(&mut self, most: u64) -> Result<&'a str, String> {
         let len = self.u64()?;
         if len > most {
             return Err(format!("claims a string of {len} bytes; at most {most} are allowed"));
@@ -201,7 +205,7 @@ impl<'a> Cursor<'a> {
         let start = self.pos;
         let bytes = self.take(len)?;
         let utf8 = |e: std::str::Utf8Error| format!("is not UTF-8 (at byte {})", start + e.valid_up_to());
-        std::str::from_utf8(bytes).map(str::to_string).map_err(utf8)
+        std::str::from_utf8(bytes).map_err(utf8)
     }
 
     fn value(&mut self) -> Result<Value, String> {
@@ -246,14 +250,17 @@ impl<'a> Cursor<'a> {
             return Err(format!("claims {len} array elements but only {left} bytes follow (truncated download?)"));
         }
         match element {
-            type_id::STRING => self.elements(len, |c| c.string(MAX_STRING_BYTES)).map(Array::String),
+            type_id::STRING => self.elements(len, |c| c.text(MAX_STRING_BYTES)).map(Array::String),
             type_id::ARRAY => self.elements(len, |c| c.array_value(depth + 1)).map(Array::Array),
             type_id::BOOL => self.elements(len, |c| boolean(c.array::<1>()?[0])).map(Array::Bool),
             _ => Ok(numbers(element, self.take(len * least)?)),
         }
     }
 
-    fn elements<T>(&mut self, len: u64, read: impl Fn(&mut Self) -> Result<T, String>) -> Result<Vec<T>, String> {
+    fn elements<T, C>(&mut self, len: u64, read: impl Fn(&mut Self) -> Result<T, String>) -> Result<C, String>
+    where
+        C: FromIterator<T>,
+    {
         (0..len).map(|i| read(self).map_err(|problem| format!("element {i}: {problem}"))).collect()
     }
 

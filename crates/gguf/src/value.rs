@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::Error;
 use crate::error::printable;
+use crate::{Error, Strings};
 
 /// A metadata value.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +39,7 @@ pub enum Array {
     F32(Vec<f32>),
     F64(Vec<f64>),
     Bool(Vec<bool>),
-    String(Vec<String>),
+    String(Strings),
     /// Arrays of arrays, at most four deep counting the outermost.
     Array(Vec<Array>),
 }
@@ -273,9 +273,9 @@ impl Metadata {
     }
 
     /// An array of strings.
-    pub fn strs(&self, key: &str) -> Result<Option<&[String]>, Error> {
+    pub fn strs(&self, key: &str) -> Result<Option<&Strings>, Error> {
         self.typed(key, "array of string", |value| match value {
-            Value::Array(Array::String(v)) => Some(v.as_slice()),
+            Value::Array(Array::String(v)) => Some(v),
             _ => None,
         })
     }

@@ -69,8 +69,8 @@ impl Header {
     }
 
     /// Declares an array of strings.
-    pub fn strs(&mut self, key: &str, values: Vec<String>) -> &mut Header {
-        self.value(key, Value::Array(Array::String(values)))
+    pub fn strs(&mut self, key: &str, values: impl IntoIterator<Item = impl AsRef<str>>) -> &mut Header {
+        self.value(key, Value::Array(Array::String(values.into_iter().collect())))
     }
 
     /// Declares a tensor; `dims[0]` is the row length.

@@ -38,7 +38,7 @@ fn golden_bytes() {
 fn every_metadata_type_survives() {
     let nested = Array::Array(vec![
         Array::Array(vec![Array::Array(vec![Array::U8(vec![1]), Array::U8(vec![])])]),
-        Array::String(vec!["x".into()]),
+        Array::String(["x"].iter().collect()),
     ]);
     let values = [
         Value::U8(u8::MAX),
@@ -66,7 +66,7 @@ fn every_metadata_type_survives() {
         Value::Array(Array::F32(vec![10.0; 43])),
         Value::Array(Array::F64(vec![0.5])),
         Value::Array(Array::Bool(vec![true, false])),
-        Value::Array(Array::String(vec!["Ġa b".into(), String::new()])),
+        Value::Array(Array::String(["Ġa b", ""].iter().collect())),
         Value::Array(Array::U32(vec![])),
         Value::Array(nested),
     ];
@@ -88,7 +88,7 @@ fn every_metadata_type_survives() {
 fn typed_helpers_and_getters_are_each_others_mirror() {
     let mut header = Header::new();
     header.u32("u32", 43).u64("u64", 1 << 50).f32("f32", 1.5).bool("bool", true).str("str", "yarn");
-    header.u32s("u32s", vec![1, 2]).i32s("i32s", vec![-1]).f32s("f32s", vec![10.0]).strs("strs", vec!["a b".into()]);
+    header.u32s("u32s", vec![1, 2]).i32s("i32s", vec![-1]).f32s("f32s", vec![10.0]).strs("strs", ["a b"]);
     let bytes = Writer::begin("m.gguf", Vec::new(), &header).unwrap().finish().unwrap();
     let file = File::from_bytes("m.gguf", bytes).unwrap();
     let m = file.metadata();
@@ -100,7 +100,7 @@ fn typed_helpers_and_getters_are_each_others_mirror() {
     assert_eq!(m.u32s("u32s").unwrap(), Some(vec![1, 2]));
     assert_eq!(m.i32s("i32s").unwrap(), Some(vec![-1]));
     assert_eq!(m.f32s("f32s").unwrap(), Some(vec![10.0]));
-    assert_eq!(m.strs("strs").unwrap(), Some(["a b".to_string()].as_slice()));
+    assert_eq!(m.strs("strs").unwrap(), Some(&["a b"].iter().collect()));
 }
 
 /// Tensors of many formats and shapes, under every alignment.

@@ -87,9 +87,9 @@ fn constants(h: &mut Header, s: &Shape) {
 /// Adds the tokenizer.
 pub(super) fn add_vocabulary(h: &mut Header, v: &Vocabulary) {
     h.str("tokenizer.ggml.model", "gpt2").str("tokenizer.ggml.pre", "joyai-llm");
-    h.strs("tokenizer.ggml.tokens", v.tokens.clone());
+    h.strs("tokenizer.ggml.tokens", &v.tokens);
     h.i32s("tokenizer.ggml.token_type", v.types.iter().map(|t| *t as i32).collect());
-    h.strs("tokenizer.ggml.merges", v.merges.clone());
+    h.strs("tokenizer.ggml.merges", &v.merges);
     h.u32("tokenizer.ggml.bos_token_id", v.bos).u32("tokenizer.ggml.eos_token_id", v.eos);
     if let Some(pad) = v.pad {
         h.u32("tokenizer.ggml.padding_token_id", pad);

@@ -69,7 +69,7 @@ fn shown_array(array: &Array) -> String {
         Array::F32(v) => list(v, |x| format!("{x:?}")),
         Array::F64(v) => list(v, |x| format!("{x:?}")),
         Array::Bool(v) => list(v, bool::to_string),
-        Array::String(v) => list(v, |s| quoted(s)),
+        Array::String(v) => v.iter().take(SHOWN).map(quoted).collect(),
         Array::Array(v) => list(v, shown_array), // at most four deep
     };
     if array.len() > SHOWN {

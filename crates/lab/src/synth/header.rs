@@ -108,9 +108,9 @@ fn rotation(header: &mut Header, s: &Shape) {
 
 fn tokenizer(header: &mut Header, v: &Vocabulary) {
     header.str("tokenizer.ggml.model", "gpt2").str("tokenizer.ggml.pre", "joyai-llm");
-    header.strs("tokenizer.ggml.tokens", v.tokens.clone());
+    header.strs("tokenizer.ggml.tokens", &v.tokens);
     header.i32s("tokenizer.ggml.token_type", v.types.iter().map(|&t| t as i32).collect());
-    header.strs("tokenizer.ggml.merges", v.merges.clone());
+    header.strs("tokenizer.ggml.merges", &v.merges);
     header.u32("tokenizer.ggml.bos_token_id", v.bos).u32("tokenizer.ggml.eos_token_id", v.eos);
     if let Some(pad) = v.pad {
         header.u32("tokenizer.ggml.padding_token_id", pad);
