@@ -135,10 +135,11 @@ impl Bench {
         }
         let mut files = Files::create(self)?;
         let options = *opened.engine.options();
-        let limits = self.limits.then(|| Limits {
-            machine: MachineLimits::measure(options.threads),
-            work: Work::of(&opened.model.weights, options.numerics.rows),
-        });
+        let machine = self.limits.then(|| MachineLimits::measure(options.threads)).transpose();
+        let machine =
+            machine.map_err(|e| Failure::from(format!("--limits: {e}; free memory, or leave --limits out")))?;
+        let weights = &opened.model.weights;
+        let limits = machine.map(|machine| Limits { machine, work: Work::of(weights, options.numerics.rows) });
         if let Some(limits) = &limits {
             eprintln!("ds4: {}", limits.describe(options.threads, self.ctx_max));
         }

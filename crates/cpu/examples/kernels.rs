@@ -24,7 +24,7 @@ const ROUNDS: usize = 7;
 
 fn main() {
     let family = Family::current();
-    let limits = MachineLimits::measure(1);
+    let limits = MachineLimits::measure(1).expect("half a gigabyte of memory");
     let (read, peak) = (limits.read / 1e9, limits.products / 1e9);
     println!("{family}, one core: reads {read:.1} GB/s, multiplies {peak:.0} G bytes/s");
     println!("format, columns: 1 token cached; from memory; then tokens: products");
