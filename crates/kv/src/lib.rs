@@ -5,11 +5,15 @@
 //! [`Key`], the hash of all tokens before and of everything else that shapes the values. This crate knows names, tokens
 //! and bytes; what the bytes mean is the backend's.
 
+mod catalogue;
 mod key;
 mod segment;
 pub mod store;
 mod tree;
+mod vault;
 
+pub use catalogue::{Catalogue, Kept};
 pub use key::Key;
-pub use segment::Segment;
+pub use segment::{Damaged, Header, NotAName, Segment, SegmentName};
 pub use tree::{Hit, Node, Point, Tree};
+pub use vault::{Count, Fetched, Stats, Tier, TierStats, Vault};
