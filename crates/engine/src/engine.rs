@@ -5,9 +5,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+use ds4_kv::{Tier, Vault};
+
 use crate::experts::Counts;
+use crate::metrics::Counters;
 use crate::scheduler::{Command, Scheduler};
-use crate::{Error, ExpertsUsed, Machine, Model, Options, Plan, Request, Run};
+use crate::{Error, ExpertsUsed, Machine, Metrics, Model, Options, Plan, Request, Run};
 
 /// A model, ready to run.
 pub struct Engine {
@@ -17,6 +20,8 @@ pub struct Engine {
     commands: Sender<Command>,
     worker: Option<JoinHandle<()>>,
     experts: Arc<Counts>,
+    counters: Arc<Counters>,
+    vault: Option<Arc<Vault>>,
     /// Why the thread has ended.
     failure: Arc<OnceLock<String>>,
 }
@@ -24,6 +29,11 @@ pub struct Engine {
 impl Engine {
     /// Allocates everything that `model` needs and starts the engine's thread; refuses what does not fit into memory.
     pub fn start(model: Arc<Model>, options: Options) -> Result<Self, Error> {
+        Self::start_with(model, options, Vec::new())
+    }
+
+    /// The same, with tiers below RAM: what is computed is kept there, and found again after a restart.
+    pub fn start_with(model: Arc<Model>, options: Options, tiers: Vec<Tier>) -> Result<Self, Error> {
         ds4_cpu::Family::requested()?;
         let options = Options { sessions: options.sessions.max(1), ..options };
         let plan = Plan::new(&model, &options);
@@ -33,17 +43,25 @@ impl Engine {
         let (commands, inbox) = channel();
         let failure = Arc::new(OnceLock::new());
         let experts = Arc::new(Counts::default());
-        let (theirs, counts, told) = (Arc::clone(&model), Arc::clone(&experts), Arc::clone(&failure));
+        let counters = Arc::new(Counters::default());
+        let root = model.root_key(options.numerics);
+        let vault = (!tiers.is_empty()).then(|| Arc::new(Vault::new(tiers, root, options.resume_every)));
+        let scheduler = {
+            let (model, vault, counters) = (Arc::clone(&model), vault.clone(), Arc::clone(&counters));
+            let (experts, commands) = (Arc::clone(&experts), commands.clone());
+            move || Scheduler::new(model, options, vault, counters, experts, commands)
+        };
+        let told = Arc::clone(&failure);
         let run = move || {
             let work = std::panic::AssertUnwindSafe(|| {
-                Scheduler::new(theirs, options, counts).run(&inbox);
+                scheduler().run(&inbox);
             });
             let end = std::panic::catch_unwind(work);
             let _ = told.set(end.map_or_else(|panic| reason(&*panic), |()| "it was told to".into()));
         };
         let thread = std::thread::Builder::new().name("ds4-engine".into()).spawn(run);
         let thread = thread.map_err(|e| Error::Stopped(format!("its thread cannot be started: {e}")))?;
-        Ok(Self { model, options, plan, commands, worker: Some(thread), experts, failure })
+        Ok(Self { model, options, plan, commands, worker: Some(thread), experts, counters, vault, failure })
     }
 
     /// The model.
@@ -64,6 +82,11 @@ impl Engine {
     /// Experts that steps used so far; nothing unless [`Options::count_experts`].
     pub fn experts_used(&self) -> ExpertsUsed {
         self.experts.read()
+    }
+
+    /// What it did so far.
+    pub fn metrics(&self) -> Metrics {
+        self.counters.read(self.vault.as_ref().map(|vault| vault.stats()).unwrap_or_default())
     }
 
     /// Whether it can run requests; else why not.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use ds4_model::Outputs;
 
+use crate::prefixes::Why;
 use crate::scores::{log_sum, score, top};
 use crate::{Event, Finish, Observe, Observed, Priority, Request, Sampler, Token, Usage};
 
@@ -35,6 +36,10 @@ pub(crate) struct Job {
     scored: usize,
     /// The place in the queue that its owner knows of.
     told: Option<usize>,
+    /// Tokens of it that were there when it last started.
+    kept: usize,
+    /// The tier that a part of them came from.
+    source: Option<Arc<str>>,
     /// Places on the way at which others want a resume point.
     cuts: Vec<usize>,
     /// Steps in a row in which other prompts were read and this one was not.
@@ -65,6 +70,8 @@ impl Job {
             read: None,
             scored: 0,
             told: None,
+            kept: 0,
+            source: None,
             cuts: Vec::new(),
             passed: 0,
         }
@@ -131,10 +138,28 @@ impl Job {
         cuts.filter(|cut| *cut > self.len).fold(self.left(), |most, cut| most.min(cut - self.len))
     }
 
-    /// Whether there should be a resume point here; if so, whether it is the end of the prompt.
-    pub(crate) fn resume_point(&self, every: usize) -> Option<bool> {
-        let end = self.len + 1 == self.prompt;
-        (end || self.len.is_multiple_of(every) || self.cuts.contains(&self.len)).then_some(end)
+    /// Whether there should be a resume point here, and why.
+    pub(crate) fn resume_point(&self, every: usize) -> Option<Why> {
+        match self.len + 1 == self.prompt {
+            true if self.len - self.kept >= every => Some(Why::EndOfLongPrompt),
+            true => Some(Why::End),
+            false => (self.len.is_multiple_of(every) || self.cuts.contains(&self.len)).then_some(Why::OnTheWay),
+        }
+    }
+
+    /// A part of it came from this tier.
+    pub(crate) fn came_from(&mut self, tier: Option<String>) {
+        self.source = tier.map(Into::into);
+    }
+
+    /// Grows from job to job.
+    pub(crate) fn arrival(&self) -> u64 {
+        self.arrival
+    }
+
+    /// What it took so far.
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// Somebody wants a resume point after so many tokens.
@@ -173,11 +198,12 @@ impl Job {
 
     /// It leaves the queue, and `kept` of its tokens need not be computed.
     pub(crate) fn starts(&mut self, kept: usize) {
-        (self.len, self.told, self.passed) = (kept, None, 0);
+        (self.len, self.kept, self.told, self.passed) = (kept, kept, None, 0);
         if self.started.is_none() {
             self.started = Some(Instant::now());
             self.usage.queued = self.submitted.elapsed();
             self.usage.reused = kept;
+            self.usage.source = self.source.clone();
             self.send(Event::Prefill { done: kept, total: self.prompt });
         }
     }
@@ -256,6 +282,6 @@ impl Job {
             (Some(started), None) => self.usage.prefill = started.elapsed(),
             (None, None) => self.usage.queued = self.submitted.elapsed(),
         }
-        self.send(Event::Finished(finish, self.usage));
+        self.send(Event::Finished(finish, self.usage.clone()));
     }
 }

@@ -28,6 +28,8 @@ pub struct Options {
     pub prefill_quantum: Duration,
     /// Tokens between resume points: at most so many are computed again after an edit. Whole pages.
     pub resume_every: usize,
+    /// Tokens from which on the end of a prompt or an answer is saved to the tiers below RAM.
+    pub save_from: usize,
     /// Run although the weights do not fit into memory, reading them from the disk again and again.
     pub oversubscribe: bool,
     /// Count the experts that steps use ([`crate::Engine::experts_used`]).
@@ -46,6 +48,7 @@ impl Default for Options {
             pool: None,
             prefill_quantum: Duration::from_millis(250),
             resume_every: 2048,
+            save_from: 512,
             oversubscribe: false,
             count_experts: false,
         }

@@ -1,5 +1,6 @@
 //! What goes into a sequence and what comes out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Sampling;
@@ -136,12 +137,14 @@ pub enum Finish {
 }
 
 /// What a request took.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt: usize,
-    /// Of these, tokens that were still there.
+    /// Of these, tokens that were computed before.
     pub reused: usize,
+    /// The tier below RAM that a part of those came from.
+    pub source: Option<Arc<str>>,
     /// Tokens generated.
     pub generated: usize,
     /// Time in the queue.

@@ -55,6 +55,18 @@ impl Runner {
         bytes.into()
     }
 
+    /// The rows of a page.
+    pub(crate) fn export_page(&mut self, page: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.cpu.export_page(&self.cache, page, &mut bytes);
+        bytes
+    }
+
+    /// Fills a page.
+    pub(crate) fn import_page(&mut self, page: u32, bytes: &[u8]) {
+        self.cpu.import_page(&mut self.cache, page, bytes);
+    }
+
     /// Lets a sequence go on after `len` tokens.
     pub(crate) fn import_point(&mut self, seat: &Seat, len: usize, bytes: &[u8]) {
         self.cpu.import_point(&mut self.cache, seat.slot, len, &seat.table, bytes);

@@ -11,13 +11,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
-use ds4_kv::Node;
+use ds4_kv::{Fetched, Node, Vault};
 use ds4_model::{Batch, CacheLayout, Outputs, PAGE_TOKENS};
 
 use crate::experts::Counts;
 use crate::job::Job;
+use crate::metrics::Counters;
 use crate::order::{Reader, share};
-use crate::prefixes::{Prefixes, pages_for};
+use crate::prefixes::{Prefixes, Why, pages_for};
 use crate::quantum::Quantum;
 use crate::runner::Runner;
 use crate::seat::Seat;
@@ -27,13 +28,15 @@ use crate::{Event, Finish, Model, Options, Request};
 pub(crate) enum Command {
     /// Continue a token list.
     Run { request: Request, events: Sender<Event>, cancel: Arc<AtomicBool> },
+    /// What the tiers below RAM had for the request that arrived as this one.
+    Fetched { arrival: u64, fetched: Fetched },
     /// Drop what is kept of requests that have ended.
     Forget,
     /// End the thread.
     Quit,
 }
 
-/// A request in the queue.
+/// A request in the queue, or about to enter it.
 struct Waiting {
     job: Job,
     /// What it will use of what is kept, pinned.
@@ -51,6 +54,8 @@ pub(crate) struct Scheduler {
     options: Options,
     runner: Runner,
     prefixes: Prefixes,
+    /// For whom the tiers below RAM are being asked.
+    fetching: Vec<Waiting>,
     /// By rank.
     waiting: Vec<Waiting>,
     /// By rank; at most one for each session.
@@ -59,19 +64,32 @@ pub(crate) struct Scheduler {
     slots: Vec<usize>,
     quantum: Quantum,
     arrivals: u64,
+    counters: Arc<Counters>,
+    /// Leads back here.
+    commands: Sender<Command>,
 }
 
 impl Scheduler {
-    pub(crate) fn new(model: Arc<Model>, options: Options, counts: Arc<Counts>) -> Self {
+    pub(crate) fn new(
+        model: Arc<Model>,
+        options: Options,
+        vault: Option<Arc<Vault>>,
+        counters: Arc<Counters>,
+        experts: Arc<Counts>,
+        commands: Sender<Command>,
+    ) -> Self {
         let layout = CacheLayout::new(&model.weights.shape, options.numerics.rows, options.cache_plan());
         Self {
-            prefixes: Prefixes::new(model.root_key(options.numerics), &options, &layout),
-            runner: Runner::new(model, &options, &layout, counts),
+            prefixes: Prefixes::new(&model, &options, &layout, vault, Arc::clone(&counters)),
+            runner: Runner::new(model, &options, &layout, experts),
+            fetching: Vec::new(),
             waiting: Vec::new(),
             running: Vec::new(),
             slots: (0..options.sessions).rev().collect(),
             quantum: Quantum::new(options.prefill_quantum),
             arrivals: 0,
+            counters,
+            commands,
             options,
         }
     }
@@ -82,13 +100,14 @@ impl Scheduler {
             let busy = !(self.running.is_empty() && self.waiting.is_empty());
             let command = if busy { inbox.try_recv().ok() } else { inbox.recv().ok().or(Some(Command::Quit)) };
             match command {
-                Some(Command::Quit) => return,
+                Some(Command::Quit) => return self.prefixes.save_all(&mut self.runner),
                 Some(Command::Forget) => self.prefixes.forget(),
                 Some(Command::Run { request, events, cancel }) => {
                     self.arrivals += 1;
                     let job = Job::new(self.arrivals, request, self.options.context, events, cancel);
-                    self.wait(job);
+                    self.arrive(job);
                 }
+                Some(Command::Fetched { arrival, fetched }) => self.fetched(arrival, fetched),
                 None => {
                     self.drop_cancelled();
                     self.admit();
@@ -99,14 +118,40 @@ impl Scheduler {
     }
 
     fn drop_cancelled(&mut self) {
-        for mut gone in self.waiting.extract_if(.., |w| w.job.cancelled()) {
-            self.prefixes.unpin(gone.held);
-            gone.job.finish(Finish::Cancelled);
+        for waiting in [&mut self.waiting, &mut self.fetching] {
+            for mut gone in waiting.extract_if(.., |w| w.job.cancelled()) {
+                self.prefixes.unpin(gone.held);
+                gone.job.finish(Finish::Cancelled);
+            }
         }
         for mut gone in self.running.extract_if(.., |r| r.job.cancelled()).collect::<Vec<_>>() {
             gone.job.finish(Finish::Cancelled);
             self.leave(gone);
         }
+    }
+
+    /// A request is here. What RAM lacks of its prompt may lie below.
+    fn arrive(&mut self, job: Job) {
+        self.counters.requests.add(1);
+        let (arrival, commands) = (job.arrival(), self.commands.clone());
+        // Nobody listens any more when the engine has ended.
+        let reply = move |fetched| drop(commands.send(Command::Fetched { arrival, fetched }));
+        match self.prefixes.fetch(job.tokens(), job.needed(), reply) {
+            Some(held) => self.fetching.push(Waiting { job, held }),
+            None => self.wait(job),
+        }
+    }
+
+    /// The tiers below RAM have answered.
+    fn fetched(&mut self, arrival: u64, mut fetched: Fetched) {
+        let Some(i) = self.fetching.iter().position(|w| w.job.arrival() == arrival) else { return };
+        let Waiting { mut job, held } = self.fetching.remove(i);
+        let source = fetched.source.take();
+        if self.prefixes.take_in(job.tokens(), fetched, &mut self.runner) {
+            job.came_from(source);
+        }
+        self.prefixes.unpin(held);
+        self.wait(job);
     }
 
     /// A job takes its place in the queue and holds what it can use of what is kept.
@@ -162,12 +207,7 @@ impl Scheduler {
         let job = &self.waiting[i].job;
         let more = pages_for(job.tokens().len()) - self.prefixes.depth(node);
         if self.running.is_empty() {
-            let mut others: Vec<usize> = (0..self.waiting.len()).filter(|other| *other != i).collect();
-            while self.prefixes.available() < more
-                && let Some(other) = others.pop()
-            {
-                self.let_go(other);
-            }
+            while self.prefixes.available() < more && self.let_one_go(Some(i)) {}
             return true;
         }
         // One page for everyone who may need one soon.
@@ -176,11 +216,14 @@ impl Scheduler {
         self.prefixes.available() >= more + soon
     }
 
-    /// One that waits holds nothing any more; true if it did.
-    fn let_go(&mut self, i: usize) -> bool {
-        let held = std::mem::replace(&mut self.waiting[i].held, Node::ROOT);
-        self.prefixes.unpin(held);
-        held != Node::ROOT
+    /// The last one of those who wait and hold something, other than `but`, lets go of it; false if there is none.
+    fn let_one_go(&mut self, but: Option<usize>) -> bool {
+        let waiting = self.waiting.iter_mut().enumerate().filter(|(i, _)| Some(*i) != but).map(|(_, w)| w);
+        let Some(last) = waiting.chain(&mut self.fetching).filter(|w| w.held != Node::ROOT).last() else {
+            return false;
+        };
+        self.prefixes.unpin(std::mem::replace(&mut last.held, Node::ROOT));
+        true
     }
 
     /// Gives one that waits, and for which there is room, its place.
@@ -190,18 +233,19 @@ impl Scheduler {
         assert_eq!(hit.node, held, "it was held");
         let slot = self.slots.pop().expect("there is one");
         let mut seat = self.prefixes.seat(slot, held);
-        assert!(self.prefixes.cover(&mut seat, job.tokens().len()), "there is room");
+        assert!(self.prefixes.cover(&mut seat, job.tokens().len(), &mut self.runner), "there is room");
         if let Some(bytes) = &hit.bytes {
             self.runner.import_point(&seat, hit.len, bytes);
         }
         job.starts(hit.len);
+        self.counters.started(job.usage(), hit.len);
         let place = self.running.partition_point(|other| other.job.rank() < job.rank());
         self.running.insert(place, Running { job, seat });
     }
 
     /// One that does not run any more gives its place up; what it computed is kept.
     fn leave(&mut self, Running { job, mut seat }: Running) -> Job {
-        self.prefixes.keep(&seat, job.computed(), true, &mut self.runner);
+        self.prefixes.keep(&seat, job.computed(), Why::End, &mut self.runner);
         self.prefixes.leave(&mut seat);
         self.slots.push(seat.slot);
         job
@@ -213,12 +257,13 @@ impl Scheduler {
         let mut i = 0;
         while i < self.running.len() {
             let Running { job, seat } = &mut self.running[i];
-            if self.prefixes.cover(seat, job.tokens().len()) {
+            if self.prefixes.cover(seat, job.tokens().len(), &mut self.runner) {
                 i += 1;
-            } else if !(0..self.waiting.len()).rev().any(|i| self.let_go(i))
+            } else if !self.let_one_go(None)
                 && let Some(last) = self.running.pop()
             {
                 let mut job = self.leave(last);
+                self.counters.sent_back.add(1);
                 job.stops();
                 self.wait(job);
             }
@@ -267,6 +312,7 @@ impl Scheduler {
         }
         let start = Instant::now();
         self.runner.run(&batch);
+        self.counters.tokens_computed.add(batch.len() as u64);
         self.quantum.learn(batch.len() - answers, answers, start.elapsed());
         self.tell(&counts, outputs);
     }
@@ -283,8 +329,8 @@ impl Scheduler {
             });
             ended[i] = job.advance(count, logits);
             self.prefixes.share(seat, job.computed());
-            if let Some(end) = job.resume_point(self.options.resume_every) {
-                self.prefixes.keep(seat, job.computed(), end, &mut self.runner);
+            if let Some(why) = job.resume_point(self.options.resume_every) {
+                self.prefixes.keep(seat, job.computed(), why, &mut self.runner);
             }
         }
         let mut ended = ended.into_iter();

@@ -1,4 +1,5 @@
-//! The same answer, to the last bit, alone and in company: random conversations at once, with little memory and less time.
+//! The same answer, to the last bit, computed cold and in company: random trees of conversations at once, with edits and
+//! forks, with little memory and less time, and from the tiers below RAM after a restart.
 
 mod common;
 
@@ -7,6 +8,8 @@ use std::time::Duration;
 
 use common::load;
 use ds4_engine::{Engine, Event, Finish, Model, Observe, Observed, Options, Request, Sampling};
+use ds4_kv::Tier;
+use ds4_kv::store::Memory;
 use ds4_lab::convert::Recipe;
 use ds4_testkit::oracle;
 use proptest::prelude::*;
@@ -77,8 +80,9 @@ fn ask(engine: &Engine, request: Request, leaves: Option<usize>) -> Answer {
 }
 
 /// Has a conversation and keeps what was asked and answered.
-fn talk(engine: &Engine, vocab: usize, first: u64, turns: &[Turn]) -> Vec<(Request, Answer)> {
-    let (mut said, mut number, mut all) = (Vec::new(), first, Vec::new());
+fn talk(engine: &Engine, vocab: usize, topic: u64, turns: &[Turn]) -> Vec<(Request, Answer)> {
+    // Conversations on a topic begin alike, and part where their turns do.
+    let (mut said, mut number, mut all) = (Vec::new(), topic, Vec::new());
     for turn in turns {
         std::thread::sleep(Duration::from_millis(turn.pause));
         said.truncate(said.len().saturating_sub(turn.cut));
@@ -116,6 +120,8 @@ proptest! {
         quantum in prop::sample::select(&[0u64, 2, 20, 250][..]),
         pool in prop::sample::select(&[1usize, 2, 8][..]),
         threads in 1usize..3,
+        topics in 1u64..4,
+        every in prop::sample::select(&[128usize, 256, 2048][..]),
     ) {
         for model in models() {
             let vocab = model.weights.shape.vocab;
@@ -126,22 +132,31 @@ proptest! {
                 sessions: talks.len(),
                 pool: Some(pool * CONTEXT),
                 prefill_quantum: Duration::from_millis(quantum),
+                resume_every: every,
+                save_from: 1,
                 ..Options::default()
             };
-            let engine = Engine::start(Arc::clone(model), options).expect("it fits");
+            let store = Arc::new(Memory::default());
+            let start = || {
+                let tier = Tier { store: Box::new(Arc::clone(&store)), name: "store".into(), budget: Some(1 << 20) };
+                Engine::start_with(Arc::clone(model), options, vec![tier]).expect("it fits")
+            };
+            let engine = start();
             let answers = std::thread::scope(|scope| {
                 let threads: Vec<_> = talks.iter().zip(0..).map(|(turns, i)| {
                     let engine = &engine;
-                    scope.spawn(move || talk(engine, vocab, i, turns))
+                    scope.spawn(move || talk(engine, vocab, i % topics, turns))
                 }).collect();
                 threads.into_iter().flat_map(|t| t.join().expect("it talks")).collect::<Vec<_>>()
             });
             drop(engine);
+            let again = start();
             let alone = Options { context: CONTEXT, threads: 2, step: 256, ..Options::default() };
             let engine = Engine::start(Arc::clone(model), alone).expect("it fits");
             for (request, answer) in answers {
                 engine.forget().expect("it lives");
                 let want = ask(&engine, request.clone(), None);
+                prop_assert!(ask(&again, request.clone(), None) == want, "after a restart, {} tokens", request.tokens.len());
                 if answer.finish != Some(Finish::Cancelled) {
                     prop_assert!(answer == want, "after {} tokens", request.tokens.len());
                     continue;

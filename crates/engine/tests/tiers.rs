@@ -1,0 +1,116 @@
+//! What is kept below RAM, on the built-in model.
+
+use std::sync::Arc;
+
+use ds4_engine::{Engine, Event, Metrics, Model, Observe, Observed, Options, Request, Usage};
+use ds4_kv::Tier;
+use ds4_kv::store::{Disk, Memory, Store};
+
+const OPTIONS: fn() -> Options =
+    || Options { context: 4096, threads: 2, step: 64, resume_every: 512, ..Options::default() };
+
+fn model() -> Arc<Model> {
+    Arc::new(Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap())
+}
+
+fn engine(store: impl Store + 'static, options: Options) -> Engine {
+    let tier = Tier { store: Box::new(store), name: "disk".into(), budget: None };
+    Engine::start_with(model(), options, vec![tier]).unwrap()
+}
+
+/// Some text of `len` tokens; another one for each `kind`.
+fn prompt(kind: u32, len: usize) -> Vec<u32> {
+    (0..len as u32).map(|i| 3 + (i * i * 7 + i * 13 + kind * 101) % 900).collect()
+}
+
+/// Bits of the logits after a prompt, a few tokens more, and what it took.
+fn ask(engine: &Engine, tokens: &[u32]) -> (Vec<u32>, Vec<u32>, Usage) {
+    let request = Request { observe: Observe::Logits, stop: vec![], ..Request::greedy(tokens.to_vec(), 4, 1) };
+    let (mut bits, mut answer) = (Vec::new(), Vec::new());
+    for event in engine.submit(request).unwrap() {
+        match event {
+            Event::Observed(Observed::Logits(logits)) => bits.extend(logits.iter().map(|l| l.to_bits())),
+            Event::Token(token) => answer.push(token.id),
+            Event::Finished(_, usage) => return (bits, answer, usage),
+            Event::Failed(why) => panic!("{why}"),
+            _ => {}
+        }
+    }
+    panic!("it ended without a word");
+}
+
+fn written(metrics: &Metrics) -> u64 {
+    metrics.tiers[0].written.segments
+}
+
+#[test]
+fn a_restart_costs_one_token() {
+    let home = tempfile::tempdir().unwrap();
+    let open = || Disk::open(home.path()).unwrap();
+    let text = prompt(1, 3000);
+    let first = engine(open(), OPTIONS());
+    let cold = ask(&first, &text);
+    assert_eq!((cold.2.reused, cold.2.source), (0, None));
+    drop(first);
+
+    let second = engine(open(), OPTIONS());
+    let warm = ask(&second, &text);
+    assert_eq!((warm.2.reused, warm.2.source.as_deref()), (2999, Some("disk")));
+    assert_eq!((&warm.0, &warm.1), (&cold.0, &cold.1));
+    // Now RAM has it.
+    let again = ask(&second, &text);
+    assert_eq!((again.2.reused, again.2.source), (2999, None));
+    assert_eq!(again.0, cold.0);
+    // An edit goes back to a point that came from the disk.
+    let edited = [&text[..1300], &[9; 50]].concat();
+    let warm = ask(&second, &edited);
+    assert_eq!(warm.2.reused, 1024);
+    second.forget().unwrap();
+    drop(second);
+    assert_eq!(warm.0, ask(&Engine::start(model(), OPTIONS()).unwrap(), &edited).0);
+}
+
+#[test]
+fn an_answer_is_gone_on_with_after_a_restart() {
+    let store = Arc::new(Memory::default());
+    let first = engine(Arc::clone(&store), OPTIONS());
+    let mut text = prompt(1, 700);
+    for turn in 0..3 {
+        let answer = ask(&first, &text).1;
+        text.extend(answer);
+        text.extend([7, 8, turn]);
+    }
+    drop(first);
+    let second = engine(store, OPTIONS());
+    let (.., usage) = ask(&second, &text);
+    assert_eq!(usage.reused, text.len() - 4, "the last token of an answer is never read");
+}
+
+#[test]
+fn a_conversation_that_leaves_ram_comes_back() {
+    let store = Arc::new(Memory::default());
+    let small = Options { context: 1024, ..OPTIONS() };
+    let engine = engine(store, small);
+    let text = prompt(1, 800);
+    let cold = ask(&engine, &text);
+    (2..5).for_each(|kind| drop(ask(&engine, &prompt(kind, 900))));
+    let warm = ask(&engine, &text);
+    assert_eq!((warm.2.reused, warm.2.source.as_deref()), (799, Some("disk")));
+    assert_eq!((warm.0, warm.1), (cold.0, cold.1));
+}
+
+#[test]
+fn writes_grow_with_new_tokens_and_two_ends_are_kept() {
+    let store = Arc::new(Memory::default());
+    let engine = engine(Arc::clone(&store), OPTIONS());
+    let mut text = prompt(1, 400);
+    for turn in 0..30 {
+        let answer = ask(&engine, &text).1;
+        text.extend(answer);
+        text.extend(prompt(turn, 60));
+    }
+    let regular = (text.len() / 512) as u64;
+    assert_eq!(written(&engine.metrics()), regular, "ends are not written while RAM has them");
+    drop(engine);
+    assert_eq!(store.list("").unwrap().len() as u64, regular + 2, "and the last two ends");
+}
