@@ -36,16 +36,18 @@ impl Groups {
             self.uses.push((input(u), u));
         }
     }
+
+    /// The uses of an active expert.
+    fn uses(&self, i: usize) -> Uses<'_> {
+        let group = &self.active[i];
+        Uses::List(&self.uses[group.first..][..group.len])
+    }
 }
 
 impl Workshop<'_> {
     /// Multiplies each use with its expert's matrix: `out[use][r] = w[expert][r] · x[input row]`, `out [uses][w.rows]`.
     fn expert_products(&mut self, w: &Matrix, groups: &Groups, x: &[f32], out: &mut [f32]) {
-        let part = |i: usize| {
-            let group = &groups.active[i];
-            let uses = Uses::List(&groups.uses[group.first..][..group.len]);
-            Part { weights: w.matrix(group.expert), uses, column: 0 }
-        };
+        let part = |i: usize| Part { weights: w.matrix(groups.active[i].expert), uses: groups.uses(i), column: 0 };
         self.parts(w, x, groups.active.len(), w.rows, part, out, w.rows);
     }
 
@@ -63,12 +65,8 @@ impl Workshop<'_> {
         up_out: &mut [f32],
     ) {
         self.quantised.clear();
-        self.expert_products(gate, groups, x, mid);
-        self.expert_products(up, groups, x, up_out);
-        let width = gate.rows;
-        self.pool.run_rows(mid, width, |u, mid, _| {
-            swiglu(mid, &up_out[u * width..][..width], clamp, weights[u]);
-        });
+        let parts: Vec<_> = (0..groups.active.len()).map(|i| (groups.active[i].expert, groups.uses(i))).collect();
+        self.pairs([(gate, mid), (up, up_out)], x, &parts, |mid, up, u| swiglu(mid, up, clamp, weights[u]));
     }
 
     /// Outputs of every use, `out [uses][D]`.

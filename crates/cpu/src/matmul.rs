@@ -91,29 +91,83 @@ impl Workshop<'_> {
         out: &mut [f32],
         stride: usize,
     ) {
-        let integers = uses_integers(self.mode, w.format);
-        if integers {
-            self.quantised.prepare(self.pool, w.format, x, w.cols);
-            if has_mat_mat(Family::current()) {
-                self.quantised.pack(self.pool, w.format, w.cols, count, |i| part(i).uses);
-            }
-        }
+        self.prepare(w, x, count, |i| part(i).uses);
         let out = SharedSlice::new(out);
-        let product =
-            Product { format: w.format, cols: w.cols, integers, x, quantised: self.quantised, out: &out, stride };
-        let uses: usize = (0..count).map(|i| part(i).uses.len()).sum();
-        let each = rows_per_task(rows, w.cols * uses.div_ceil(count.max(1)), self.pool.threads());
-        let blocks = rows.div_ceil(each);
-        self.pool.run(count * blocks, |task, worker| {
-            let (i, first) = (task / blocks, task % blocks * each);
-            let mut scratch = self.scratch[worker].lock().expect("never poisoned");
+        let product = Product::new(self.mode, w, x, self.quantised, &out, stride);
+        let uses = (0..count).map(|i| part(i).uses.len()).sum();
+        split(self.pool, self.scratch, count, rows, w.cols, uses, |i, rows, scratch| {
             // SAFETY: tasks own distinct weight rows of a part, hence distinct columns; parts do not meet.
             #[allow(unsafe_code)]
             unsafe {
-                product.rows(i, &part(i), first..rows.min(first + each), &mut scratch);
+                product.rows(i, &part(i), rows, scratch);
             }
         });
     }
+
+    /// Brings `x` into the form that products with `w` want, unless that was done since it changed.
+    fn prepare<'u>(&mut self, w: &Matrix, x: &[f32], count: usize, uses: impl Fn(usize) -> Uses<'u> + Sync) {
+        if uses_integers(self.mode, w.format) {
+            self.quantised.prepare(self.pool, w.format, x, w.cols);
+            if has_mat_mat(Family::current()) {
+                self.quantised.pack(self.pool, w.format, w.cols, count, uses);
+            }
+        }
+    }
+
+    /// [`Workshop::parts`] of two matrices of one shape and format, with the same input. `join` sees the two products of
+    /// each output row, some columns at a time, and leaves its result in the first. A part is an index of a matrix in
+    /// either stack, and the input rows that meet it.
+    pub(crate) fn pairs<'u>(
+        &mut self,
+        [a, b]: [(&Matrix, &mut [f32]); 2],
+        x: &[f32],
+        parts: &[(usize, Uses<'u>)],
+        join: impl Fn(&mut [f32], &[f32], usize) + Sync,
+    ) {
+        self.prepare(a.0, x, parts.len(), |i| parts[i].1);
+        let (rows, cols) = (a.0.rows, a.0.cols);
+        let outs = [SharedSlice::new(a.1), SharedSlice::new(b.1)];
+        let products =
+            [(a.0, &outs[0]), (b.0, &outs[1])].map(|(w, out)| Product::new(self.mode, w, x, self.quantised, out, rows));
+        let uses = parts.iter().map(|(_, uses)| uses.len()).sum();
+        split(self.pool, self.scratch, parts.len(), rows, cols, uses, |i, range, scratch| {
+            let (index, uses) = parts[i];
+            for (product, w) in products.iter().zip([a.0, b.0]) {
+                let part = Part { weights: w.matrix(index), uses, column: 0 };
+                // SAFETY: as in `parts`.
+                #[allow(unsafe_code)]
+                unsafe {
+                    product.rows(i, &part, range.clone(), scratch);
+                }
+            }
+            for place in (0..uses.len()).map(|i| uses.get(i).1) {
+                // SAFETY: this task's columns of this part's output rows, as above.
+                #[allow(unsafe_code)]
+                let [a, b] = [0, 1].map(|i| unsafe { outs[i].part(place * rows + range.start, range.len()) });
+                join(a, b, place);
+            }
+        });
+    }
+}
+
+/// Calls `job(part, weight rows)` for blocks of the `rows` rows of each of `count` parts, which `uses` input rows of
+/// `cols` columns meet in all.
+fn split(
+    pool: &mut Pool,
+    scratch: &[Mutex<RowScratch>],
+    count: usize,
+    rows: usize,
+    cols: usize,
+    uses: usize,
+    job: impl Fn(usize, Range<usize>, &mut RowScratch) + Sync,
+) {
+    let each = rows_per_task(rows, cols * uses.div_ceil(count.max(1)), pool.threads());
+    let blocks = rows.div_ceil(each);
+    pool.run(count * blocks, |task, worker| {
+        let first = task % blocks * each;
+        let mut scratch = scratch[worker].lock().expect("never poisoned");
+        job(task / blocks, first..rows.min(first + each), &mut scratch);
+    });
 }
 
 /// Whether products with this format use 8-bit activations.
@@ -125,7 +179,19 @@ fn is_float(format: Format) -> bool {
     matches!(format, Format::F32 | Format::F16 | Format::BF16)
 }
 
-impl Product<'_> {
+impl<'a> Product<'a> {
+    fn new(
+        mode: Activations,
+        w: &Matrix,
+        x: &'a [f32],
+        quantised: &'a Quantised,
+        out: &'a SharedSlice<'a, f32>,
+        stride: usize,
+    ) -> Self {
+        let integers = uses_integers(mode, w.format);
+        Self { format: w.format, cols: w.cols, integers, x, quantised, out, stride }
+    }
+
     /// Weight rows `rows` of part number `index` times the input rows that meet them.
     ///
     /// # Safety
