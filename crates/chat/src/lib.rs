@@ -27,6 +27,6 @@ mod turns;
 pub use effort::{Effort, Mode, Options, Release};
 pub use message::{Conversation, Message, Role, Task, ToolCall};
 pub use reader::{Event, Reader};
-pub use rendered::Rendered;
+pub use rendered::{AssistantSpan, Rendered};
 pub use serde_json::value::RawValue;
 pub use template::render;

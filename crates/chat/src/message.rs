@@ -37,6 +37,8 @@ pub struct Message {
     pub reasoning: String,
     /// Assistant: the calls after the text.
     pub tool_calls: Vec<ToolCall>,
+    /// Assistant: the name that an API gave the message, if it did; the model never sees it.
+    pub id: String,
     /// Tool: the [`ToolCall::id`] this is the result of.
     pub tool_call_id: String,
     /// System and developer: the tools on offer, each a JSON object `{"name", "description", "parameters"}` (the
@@ -56,6 +58,7 @@ impl Message {
             content: content.into(),
             reasoning: String::new(),
             tool_calls: Vec::new(),
+            id: String::new(),
             tool_call_id: String::new(),
             tools: Vec::new(),
             response_format: None,

@@ -43,6 +43,20 @@ pub struct Rendered {
     /// The byte ranges of `text` that are control tokens, in order. Only what the template wrote is listed, so that the
     /// same characters inside a message are tokenised as ordinary text.
     pub specials: Vec<Range<usize>>,
+    /// The assistant's messages that stand between control tokens, in order. Tokenisation splits there anyway, so the
+    /// tokens of these places can be replaced by others without any effect on their neighbours.
+    pub assistant: Vec<AssistantSpan>,
+}
+
+/// Where an assistant's message stands in a rendered conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssistantSpan {
+    /// Index of the message in the conversation.
+    pub message: usize,
+    /// Bytes of the reasoning, where the template keeps it: what lies between `<think>` and `</think>`.
+    pub reasoning: Option<Range<usize>>,
+    /// Bytes of text and calls, up to the token that ends the turn.
+    pub body: Range<usize>,
 }
 
 impl Rendered {
@@ -62,6 +76,11 @@ impl Rendered {
     /// Appends what somebody else wrote; nothing in it counts.
     pub(crate) fn content(&mut self, text: &str) {
         self.text.push_str(text);
+    }
+
+    /// The end of the text, if that is the end of a control token too.
+    pub(crate) fn boundary(&self) -> Option<usize> {
+        self.specials.last().map(|special| special.end).filter(|end| *end == self.text.len())
     }
 }
 

@@ -8,8 +8,8 @@ use crate::effort::{Mode, Options};
 use crate::json;
 use crate::message::{Conversation, Message, Role, Task};
 use crate::rendered::{
-    ACTION, ASSISTANT, AUTHORITY, BEGIN, DOMAIN, END, END_THINK, LATEST_REMINDER, QUERY, READ_URL, Rendered, THINK,
-    TITLE, USER,
+    ACTION, ASSISTANT, AUTHORITY, AssistantSpan, BEGIN, DOMAIN, END, END_THINK, LATEST_REMINDER, QUERY, READ_URL,
+    Rendered, THINK, TITLE, USER,
 };
 use crate::tools;
 use crate::turns::{Turn, Turns};
@@ -61,18 +61,29 @@ fn render_turn(turn: &Turn<'_>, thinks: bool, out: &mut Rendered) {
                 }
             }
         }
-        Role::Assistant => {
-            if thinks {
-                out.content(&message.reasoning);
-                out.template(END_THINK);
-            }
-            out.content(&message.content);
-            if !message.tool_calls.is_empty() {
-                tools::render_calls(&message.tool_calls, out);
-            }
-            out.template(END);
-        }
+        Role::Assistant => render_assistant(turn, thinks, out),
     }
+}
+
+/// What the model thought, if that is kept, said and called.
+fn render_assistant(turn: &Turn<'_>, thinks: bool, out: &mut Rendered) {
+    let message = turn.message;
+    let mut reasoning = None;
+    if thinks {
+        let start = out.boundary();
+        out.content(&message.reasoning);
+        reasoning = start.map(|start| start..out.text.len());
+        out.template(END_THINK);
+    }
+    let start = out.boundary();
+    out.content(&message.content);
+    if !message.tool_calls.is_empty() {
+        tools::render_calls(&message.tool_calls, out);
+    }
+    if let Some(start) = start {
+        out.assistant.push(AssistantSpan { message: turn.index, reasoning, body: start..out.text.len() });
+    }
+    out.template(END);
 }
 
 /// A system's or developer's text, the tools on offer, and the form of the answer.

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 pub(crate) struct Turn<'c> {
     /// Never [`Role::Tool`].
     pub(crate) role: Role,
+    /// Index of the first message of the turn.
+    pub(crate) index: usize,
     /// The first message of the turn.
     pub(crate) message: &'c Message,
     /// What a user's turn consists of; empty for other roles.
@@ -57,7 +59,7 @@ fn last_request(turns: &[Turn<'_>]) -> usize {
 
 fn merge(messages: &[Message]) -> Vec<Turn<'_>> {
     let mut turns: Vec<Turn<'_>> = Vec::new();
-    for message in messages {
+    for (index, message) in messages.iter().enumerate() {
         let last = turns.last_mut().filter(|turn| turn.role == Role::User);
         let (last, result_of, task) = match message.role {
             Role::Tool => (last, Some(message.tool_call_id.as_str()), None),
@@ -65,14 +67,14 @@ fn merge(messages: &[Message]) -> Vec<Turn<'_>> {
             // official encoder.
             Role::User => (last.filter(|turn| turn.task.is_none()), None, message.task),
             role => {
-                turns.push(Turn { role, message, parts: Vec::new(), task: message.task });
+                turns.push(Turn { role, index, message, parts: Vec::new(), task: message.task });
                 continue;
             }
         };
         let part = Part { text: &message.content, result_of };
         match last {
             Some(turn) => turn.parts.push(part),
-            None => turns.push(Turn { role: Role::User, message, parts: vec![part], task }),
+            None => turns.push(Turn { role: Role::User, index, message, parts: vec![part], task }),
         }
     }
     turns

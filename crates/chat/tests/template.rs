@@ -299,3 +299,30 @@ fn forgotten_reasoning_ends_the_shared_text_at_the_assistants_opening() {
     let shared = before.strip_suffix("<think>").unwrap();
     assert!(after.strip_prefix(shared).unwrap().starts_with("</think>a1"));
 }
+
+/// Message, reasoning and body of each span.
+fn spans(messages: &[Message], options: Options) -> Vec<(usize, Option<String>, String)> {
+    let rendered = render(&Conversation { messages: messages.to_vec() }, &options);
+    let text = |range: std::ops::Range<usize>| rendered.text[range].to_owned();
+    rendered.assistant.iter().map(|s| (s.message, s.reasoning.clone().map(text), text(s.body.clone()))).collect()
+}
+
+#[test]
+fn the_places_of_the_assistants_messages_are_told() {
+    let talk = [user("q1"), user("and"), assistant("r1", "a1"), user("q2"), assistant("r2", "a2")];
+    let span = |message, reasoning: Option<&str>, body: &str| (message, reasoning.map(str::to_owned), body.to_owned());
+    assert_eq!(spans(&talk, CHAT), [span(2, None, "a1"), span(4, None, "a2")]);
+    assert_eq!(spans(&talk, THINKING), [span(2, None, "a1"), span(4, Some("r2"), "a2")]);
+    let talk = [with_tools(system("")), user("q1"), calling(assistant("r", ""), &["c"]), result("c", "x")];
+    let [(2, Some(reasoning), body)] = &spans(&talk, THINKING)[..] else { panic!("one message") };
+    assert_eq!(reasoning, "r");
+    assert!(body.starts_with("\n\n<｜DSML｜tool_calls>") && body.ends_with("</｜DSML｜tool_calls>"), "{body}");
+}
+
+#[test]
+fn a_message_that_joins_other_text_has_no_place_of_its_own() {
+    assert_eq!(spans(&[system("S"), assistant("", "a")], CHAT), []);
+    assert_eq!(spans(&[user("q"), reminder("soon"), assistant("", "a")], CHAT), []);
+    let [(1, None, body)] = &spans(&[system("S"), assistant("r", "a")], THINKING)[..] else { panic!("one message") };
+    assert_eq!(body, "a", "only its reasoning joins the system's text");
+}
