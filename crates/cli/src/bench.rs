@@ -183,7 +183,7 @@ impl Bench {
         conversation.messages.push(Message::new(Role::System, self.system.as_str()));
         conversation.messages.push(Message::new(Role::User, read_text(path)?.as_str()));
         let options = ds4_dialog::options(model, Think::On, self.runtime.ctx, None);
-        Ok(Prompt::new(&conversation, &options, &model.tokenizer)?.tokens)
+        Ok(Prompt::new(&conversation, &options, &model.tokenizer, None)?.tokens)
     }
 }
 

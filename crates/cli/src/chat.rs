@@ -50,5 +50,5 @@ pub(crate) fn prompt_tokens(
     }
     let mut conversation = begin(args, builtin);
     conversation.messages.push(Message::new(Role::User, prompt));
-    Ok((Prompt::new(&conversation, &options, &model.tokenizer)?.tokens, options))
+    Ok((Prompt::new(&conversation, &options, &model.tokenizer, None)?.tokens, options))
 }

@@ -1,7 +1,7 @@
 //! One prompt, one answer.
 
 use ds4_chat::Mode;
-use ds4_dialog::Answer;
+use ds4_dialog::{Answer, Turn};
 use ds4_engine::{Event, Finish, Observe, Request, Run, Usage};
 
 use crate::args::Args;
@@ -35,34 +35,32 @@ pub(crate) fn run(args: &Args, prompt: &str) -> Result<(), Failure> {
     }
 }
 
-/// Prints an answer while it is made; returns how it ended and its tokens.
+/// Prints an answer while it is made; returns how it ended and all of it.
 pub(crate) fn print_answer(
     run: Run<'_>,
     mut answer: Answer<'_>,
     printer: &mut Printer,
-) -> Result<(Finish, Usage, Vec<u32>), Failure> {
+) -> Result<(Finish, Usage, Turn), Failure> {
     let guard = interrupt::watch(run.cancel_flag());
     let line = PromptLine::new();
-    let (mut reused, mut generated) = (None, Vec::new());
+    let mut reused = None;
     let mut end = None;
     for event in run {
         match event {
             Event::Prefill { done, total } => line.show(done, total, *reused.get_or_insert(done)),
-            Event::Token(token) => {
-                generated.push(token.id);
-                printer.push(answer.push(token.id))?;
-            }
+            Event::Token(token) => printer.push(answer.push(token.id))?,
             Event::Finished(finish, usage) => end = Some((finish, usage)),
             Event::Failed(why) => return Err(Failure::from(why)),
             Event::Queued { .. } | Event::Scored { .. } | Event::Observed(_) => {}
         }
     }
     line.close();
-    printer.push(answer.finish())?;
+    let (pieces, turn) = answer.finish();
+    printer.push(pieces)?;
     printer.finish()?;
     drop(guard);
     let (finish, usage) = end.ok_or_else(|| Failure::from("the engine stopped without an answer"))?;
-    Ok((finish, usage, generated))
+    Ok((finish, usage, turn))
 }
 
 /// Speeds, and why an answer is shorter than it would be.

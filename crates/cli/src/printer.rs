@@ -9,23 +9,20 @@ use crate::failure::Failure;
 const DIM: &str = "\x1b[90m";
 const PLAIN: &str = "\x1b[0m";
 
-/// Prints an answer as it comes and keeps its two parts.
+/// Prints an answer as it comes.
 pub(crate) struct Printer {
     color: bool,
     dim: bool,
     line_open: bool,
-    /// What the model thought.
-    pub(crate) reasoning: String,
-    /// What it answered.
-    pub(crate) text: String,
+    /// Whether only reasoning came so far, and some did.
+    thinks: bool,
 }
 
 impl Printer {
     /// A printer for the next answer.
     pub(crate) fn new() -> Self {
         let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let (reasoning, text) = Default::default();
-        Self { color, dim: false, line_open: false, reasoning, text }
+        Self { color, dim: false, line_open: false, thinks: false }
     }
 
     /// Prints more of the answer.
@@ -48,15 +45,14 @@ impl Printer {
             Event::Reasoning(part) => {
                 self.set_dim(true)?;
                 self.write(&part)?;
-                self.reasoning.push_str(&part);
+                self.thinks = true;
             }
             Event::Text(part) => {
                 self.set_dim(false)?;
-                if self.text.is_empty() && !self.reasoning.is_empty() && self.line_open {
+                if std::mem::take(&mut self.thinks) && self.line_open {
                     self.write("\n")?;
                 }
                 self.write(&part)?;
-                self.text.push_str(&part);
             }
         }
         Ok(())

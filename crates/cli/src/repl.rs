@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use ds4_chat::{Conversation, Message, Mode, Options, Role, render};
-use ds4_dialog::{Answer, Think, encode};
+use ds4_chat::{Conversation, Message, Options, Role};
+use ds4_dialog::{Answer, Prompt, Think, Turns};
 use ds4_engine::{Finish, Observe, Request};
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
@@ -15,6 +15,8 @@ use crate::open::Opened;
 use crate::printer::Printer;
 use crate::{chat, interrupt};
 
+/// More answers than a conversation has.
+const MOST_TURNS: usize = 100_000;
 const PROMPT: &str = "ds4> ";
 const HELP: &str = "\
 /help               this list
@@ -50,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             conversation: chat::begin(args, opened.builtin),
             think,
             options: chat::options(args, &opened.model, think, context),
-            known: None,
+            turns: Turns::new(MOST_TURNS),
         };
         let next = loop {
             let Some(line) = lines.read()? else { break Next::Quit };
@@ -114,8 +116,8 @@ struct Talk<'a> {
     conversation: Conversation,
     think: Think,
     options: Options,
-    /// Text and tokens of the last prompt with its answer, exactly as they were.
-    known: Option<(String, Vec<u32>)>,
+    /// Its answers, token by token.
+    turns: Turns,
 }
 
 impl Talk<'_> {
@@ -150,18 +152,18 @@ impl Talk<'_> {
     /// The user's turn and the answer to it.
     fn say(&mut self, text: &str) -> Result<(), Failure> {
         self.conversation.messages.push(Message::new(Role::User, text));
-        let (rendered, tokens) = self.tokens()?;
+        let tokenizer = &self.opened.model.tokenizer;
+        let prompt = Prompt::new(&self.conversation, &self.options, tokenizer, Some(&self.turns))?;
         let request = Request {
-            tokens: tokens.clone(),
+            tokens: prompt.tokens,
             sampling: self.args.sampling(),
             max_tokens: self.args.max_tokens(),
-            stop: vec![self.opened.model.tokenizer.eos()],
+            stop: vec![tokenizer.eos()],
             observe: Observe::Nothing,
             score_from: None,
             priority: Default::default(),
         };
-        let thinking = self.options.mode == Mode::Thinking;
-        let answer = Answer::new(&self.opened.model.tokenizer, thinking, Vec::new());
+        let answer = Answer::new(tokenizer, prompt.thinking, Vec::new());
         let mut printer = Printer::new();
         let run = match self.opened.engine.submit(request) {
             Ok(run) => run,
@@ -171,34 +173,14 @@ impl Talk<'_> {
                 return Ok(());
             }
         };
-        let (finish, usage, generated) = print_answer(run, answer, &mut printer)?;
+        let (finish, usage, turn) = print_answer(run, answer, &mut printer)?;
         report(finish, &usage);
-        if finish == Finish::Cancelled && generated.is_empty() {
+        if finish == Finish::Cancelled && usage.generated == 0 {
             self.conversation.messages.pop();
             return Ok(());
         }
-        let whole = rendered + &self.opened.model.tokenizer.decode(&generated);
-        self.known = Some((whole, [tokens, generated].concat()));
-        self.conversation.messages.push(Message::assistant(printer.reasoning, printer.text));
+        self.turns.remember(prompt.place, &turn);
+        self.conversation.messages.push(turn.given);
         Ok(())
-    }
-
-    /// The conversation's text and tokens. Where the text goes on as it was, the tokens do too: what the model drew need
-    /// not be what its text would be split into.
-    fn tokens(&self) -> Result<(String, Vec<u32>), Failure> {
-        let tokenizer = &self.opened.model.tokenizer;
-        let mut rendered = render(&self.conversation, &self.options);
-        let text = rendered.text.clone();
-        if let Some((known, tokens)) = &self.known
-            && text.starts_with(known.as_str())
-            // A control token follows, so that no piece of text is cut.
-            && rendered.specials.iter().any(|s| s.start == known.len())
-        {
-            rendered.text.drain(..known.len());
-            rendered.specials.retain(|s| s.start >= known.len());
-            rendered.specials.iter_mut().for_each(|s| *s = s.start - known.len()..s.end - known.len());
-            return Ok((text, [tokens.clone(), encode(tokenizer, &rendered)?].concat()));
-        }
-        Ok((text, encode(tokenizer, &rendered)?))
     }
 }

@@ -1,9 +1,11 @@
 //! `ds4 serve`: the server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use ds4_dialog::Turns;
 use ds4_engine::Options;
 use ds4_server::Config;
 
@@ -42,6 +44,14 @@ struct Serve {
     /// Requests that may wait while others run; more are refused with 429
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = waiting, help_heading = "Server")]
     queue: usize,
+
+    /// Tokenise answers that come back in a conversation, instead of putting back the tokens that were sampled
+    #[arg(long, help_heading = "Server")]
+    disable_exact_dsml_tool_replay: bool,
+
+    /// Answers whose tokens are remembered
+    #[arg(long, value_name = "N", default_value_t = 100000, value_parser = positive, help_heading = "Server")]
+    tool_memory_max_ids: usize,
 
     /// Let web pages of any origin use the server
     #[arg(long, help_heading = "Server")]
@@ -85,7 +95,6 @@ const LATER: &[(&[&str], &str)] = &[
         ],
         "is not built yet: the cache on disk comes later",
     ),
-    (&["--disable-exact-dsml-tool-replay", "--tool-memory-max-ids"], "is not built yet: it comes with tool calls"),
     (
         &["--dir-steering-file", "--dir-steering-ffn", "--dir-steering-attn", "--dir-steering-policy"],
         "is not built yet: steering comes later",
@@ -105,8 +114,9 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let prefill_quantum = Duration::from_millis(serve.prefill_quantum);
     let options = Options { prefill_quantum, ..Options::default() };
     let opened = Opened::several(&serve.runtime, serve.sessions, options)?;
-    let Serve { host, port, cors, tokens, queue, trace, .. } = serve;
-    let config = Config { host, port, cors, max_tokens: tokens, queue, trace };
+    let Serve { host, port, cors, tokens, queue, trace, tool_memory_max_ids, .. } = serve;
+    let turns = (!serve.disable_exact_dsml_tool_replay).then(|| Arc::new(Turns::new(tool_memory_max_ids)));
+    let config = Config { host, port, cors, max_tokens: tokens, queue, turns, trace };
     ds4_server::run(&opened.engine, &opened.model, &config)?;
     Ok(())
 }

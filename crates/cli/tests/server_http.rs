@@ -159,8 +159,8 @@ fn flags_are_checked_and_explained() {
         .fails(2, "ds4: invalid value for --port: 70000 (a whole number from 0 to 65535)");
     home.ds4(&["serve", "--kv-disk-dir", "x"])
         .fails(2, "ds4: --kv-disk-dir is not built yet: the cache on disk comes later");
-    home.ds4(&["serve", "--tool-memory-max-ids=5"])
-        .fails(2, "ds4: --tool-memory-max-ids is not built yet: it comes with tool calls");
+    home.ds4(&["serve", "--tool-memory-max-ids=0"])
+        .fails(2, "ds4: invalid value for --tool-memory-max-ids: 0 (a whole number from 1 to 2147483647)");
     let said = home.ds4(&["serve", "--frobnicate"]);
     assert!(said.err.contains("Usage: ds4 serve"), "{}", said.err);
     said.fails(2, "ds4: unknown option --frobnicate; ds4 serve --help lists what there is");

@@ -6,7 +6,9 @@ mod answer;
 mod prompt;
 mod stop;
 mod think;
+mod turns;
 
 pub use answer::Answer;
 pub use prompt::{Prompt, encode};
 pub use think::{THINK_MAX_CONTEXT, Think, options};
+pub use turns::{Exact, Place, Saved, Turn, TurnTokens, Turns};

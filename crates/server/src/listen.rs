@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use ds4_dialog::Turns;
 use ds4_engine::{Engine, Model};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -44,6 +45,8 @@ pub struct Config {
     pub max_tokens: usize,
     /// Requests that may wait.
     pub queue: usize,
+    /// The exact tokens of answers, to be put back when clients bring these back; without, answers are tokenised again.
+    pub turns: Option<Arc<Turns>>,
     /// File to trace requests to.
     pub trace: Option<PathBuf>,
 }

@@ -223,7 +223,7 @@ pub(crate) mod tests {
 
     /// A task called `name`.
     pub(crate) fn task(name: &str) -> Task {
-        let prompt = Prompt { text: name.into(), tokens: vec![0], thinking: false };
+        let prompt = Prompt { text: name.into(), tokens: vec![0], ..Prompt::default() };
         Task { id: name.into(), prompt, sampling: Sampling::GREEDY, max_tokens: 1, stop: Vec::new() }
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ds4_dialog::{Prompt, options};
+use ds4_dialog::{Place, Prompt, Turn, Turns, options};
 use ds4_engine::{Model, Options};
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ pub(crate) struct Server {
     pub(crate) context: usize,
     pub(crate) cors: bool,
     pub(crate) trace: Trace,
+    turns: Option<Arc<Turns>>,
     max_tokens: usize,
     /// Why the engine cannot run any more.
     failure: OnceLock<String>,
@@ -48,6 +49,7 @@ impl Server {
             context,
             cors: config.cors,
             trace,
+            turns: config.turns.clone(),
             max_tokens: config.max_tokens,
             failure: OnceLock::new(),
             started: now(),
@@ -68,7 +70,7 @@ impl Server {
     /// The prompt of a request; refused when it leaves no room for an answer. `param` is the field that holds it.
     pub(crate) fn prompt(&self, request: &Request, param: &'static str) -> Result<Prompt, Error> {
         let options = options(&self.model, request.think, self.context, None);
-        let prompt = Prompt::new(&request.conversation, &options, &self.model.tokenizer);
+        let prompt = Prompt::new(&request.conversation, &options, &self.model.tokenizer, self.turns.as_deref());
         let prompt = prompt.map_err(|e| Error::Invalid(format!("{param}: {e}")))?;
         match prompt.tokens.len() {
             n if n >= self.context => Err(Error::ContextExceeded { param, prompt: n, context: self.context }),
@@ -88,6 +90,13 @@ impl Server {
         let task = Task { id: id.clone(), prompt, sampling: request.sampling, max_tokens, stop: request.stop };
         let ticket = self.queue.enter(task)?;
         Ok((Label { id, model, created: now() }, ticket))
+    }
+
+    /// Remembers the answer to the prompt of `place`, for when its client brings it back.
+    pub(crate) fn remember(&self, place: Place, turn: &Turn) {
+        if let Some(turns) = &self.turns {
+            turns.remember(place, turn);
+        }
     }
 
     /// Remembers that the engine cannot run any more, which health reports from then on.

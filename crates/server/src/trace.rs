@@ -38,7 +38,9 @@ impl Trace {
             let Sampling { temperature, top_p, min_p, top_k, seed } = sampling;
             let sampling =
                 format!("temperature {temperature}, top_p {top_p}, min_p {min_p}, top_k {top_k}, seed {seed}");
-            self.write(id, &format!("prompt: {} tokens, {sampling}", prompt.tokens.len()), &prompt.text);
+            let Prompt { tokens, replayed, text, .. } = prompt;
+            let what = format!("prompt: {} tokens, {replayed} answers as sampled, {sampling}", tokens.len());
+            self.write(id, &what, text);
         }
     }
 

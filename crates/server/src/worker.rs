@@ -66,7 +66,7 @@ fn run(engine: &Engine, server: &Server, job: Job) -> Result<Option<End>, Error>
     let mut counts = Counts { prompt: prompt.tokens.len(), ..Counts::default() };
     let mut answer = Answer::new(tokenizer, prompt.thinking, stop);
     let mut told = Told { news, thinks: prompt.thinking, reasoning: String::new(), text: String::new() };
-    let (tokens, stop) = (prompt.tokens, vec![tokenizer.eos()]);
+    let (tokens, place, stop) = (prompt.tokens, prompt.place, vec![tokenizer.eos()]);
     let (observe, priority) = (Observe::Nothing, Priority::Normal);
     let request = Request { tokens, sampling, max_tokens, stop, observe, score_from: None, priority };
     let start = Instant::now();
@@ -104,7 +104,9 @@ fn run(engine: &Engine, server: &Server, job: Job) -> Result<Option<End>, Error>
             Event::Scored { .. } | Event::Observed(_) => {}
         }
     }
-    told.pieces(answer.finish());
+    let (pieces, turn) = answer.finish();
+    told.pieces(pieces);
+    server.remember(place, &turn);
     let end = End { why: why.ok_or_else(|| Error::Failed("the engine stopped without an answer".into()))?, counts };
     log_end(&id, &end, start);
     server.trace.ended(&id, &end, &told.reasoning, &told.text);
@@ -168,7 +170,8 @@ mod tests {
         let context = 64;
         let options = Options { context, threads: 1, step: 8, ..Options::default() };
         let engine = Engine::start(Arc::clone(&model), options).unwrap();
-        let config = Config { host: String::new(), port: 0, cors: false, max_tokens: 1, queue: 9, trace: None };
+        let config =
+            Config { host: String::new(), port: 0, cors: false, max_tokens: 1, queue: 9, turns: None, trace: None };
         let server = Server::new(model, &options, &config, Trace::new(None).unwrap());
         let (well, health) = server.health();
         assert!(well && health["status"] == "ok");
