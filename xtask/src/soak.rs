@@ -70,7 +70,7 @@ fn fuzz(slice: bool) -> Outcome {
         let options = ["run", name, "--", &limit, "-rss_limit_mb=1024", "-print_final_stats=1"];
         succeeds(fuzz().args(options))
     };
-    outcome(["gguf", "tokenizer", "checkpoint", "request"].into_iter().all(target))
+    outcome(["gguf", "tokenizer", "checkpoint", "request", "turn"].into_iter().all(target))
 }
 
 /// Damaged model files.
