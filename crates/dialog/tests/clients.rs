@@ -5,7 +5,7 @@ mod common;
 use common::{CHAT, MODEL, THINKING, id, prompt, tokenizer, tools, user};
 use ds4_chat::{Message, Mode, Options as Rendering, ToolCall};
 use ds4_dialog::{Answer, Prompt, Turns};
-use ds4_engine::{Engine, Event, Options, Request, Sampling, Sequence};
+use ds4_engine::{Engine, Event, Options, Request, Sampling};
 use std::sync::Arc;
 
 const TURNS: u64 = 50;
@@ -35,23 +35,25 @@ const QUESTIONS: [&str; 3] = [
     "Tell a long tale of ünïcode 🙂 knots and xylophones.",
 ];
 
-/// What the model draws, at most 32 tokens; some answers are cut.
-fn draw(sequence: &mut Sequence<'_>, prompt: &Prompt, seed: u64) -> Vec<u32> {
+/// What the model draws, at most 32 tokens, so that some answers are cut; and the tokens of the prompt that were not
+/// computed again.
+fn draw(engine: &Engine, prompt: &Prompt, seed: u64) -> (Vec<u32>, usize) {
     let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed };
     let request = Request {
         sampling,
         stop: vec![tokenizer().eos()],
         ..Request::greedy(prompt.tokens.clone(), 32, tokenizer().eos())
     };
-    let mut ids = Vec::new();
-    for event in sequence.submit(request).unwrap() {
+    let (mut ids, mut reused) = (Vec::new(), 0);
+    for event in engine.submit(request).unwrap() {
         match event {
             Event::Token(token) => ids.push(token.id),
+            Event::Finished(_, usage) => reused = usage.reused,
             Event::Failed(why) => panic!("{why}"),
             _ => {}
         }
     }
-    ids
+    (ids, reused)
 }
 
 /// The tokens of a call, spelled character by character, as the tools of these turns get it.
@@ -72,7 +74,6 @@ fn call() -> Vec<u32> {
 fn converse(with_tools: bool, options: Rendering, check: impl Fn(&Prompt, &[u32], usize, &str)) {
     let engine_options = Options { context: 8192, threads: 2, ..Options::default() };
     let engine = Engine::start(Arc::clone(&MODEL), engine_options).unwrap();
-    let mut sequence = engine.sequence().unwrap();
     let turns = Turns::new(1000);
     let mut given: Vec<Message> = if with_tools { vec![tools()] } else { Vec::new() };
     let (mut sampled, mut last) = (Vec::new(), 0);
@@ -87,7 +88,12 @@ fn converse(with_tools: bool, options: Rendering, check: impl Fn(&Prompt, &[u32]
             prompt
         });
         let asked = &mut prompts[turn as usize % ECHOES.len()];
-        let mut ids = draw(&mut sequence, asked, turn + 1);
+        let (mut ids, reused) = draw(&engine, asked, turn + 1);
+        if !with_tools {
+            // The last token of an answer that was cut was never read. A prompt is kept up to where its reasoning begins.
+            let old = if options.mode == Mode::Chat { sampled.len() } else { last };
+            assert!(reused + 1 >= old, "turn {turn}: {reused} of {old} old tokens");
+        }
         let mut answer = Answer::new(tokenizer(), asked.thinking, Vec::new());
         ids.iter().for_each(|id| drop(answer.push(*id)));
         let (_, mut turn_taken) = answer.finish();

@@ -125,8 +125,11 @@ impl Prefixes {
     /// Makes a resume point after `computed`, all tokens whose rows the sequence has.
     pub(crate) fn keep(&mut self, seat: &Seat, computed: &[u32], why: Why, runner: &mut Runner) {
         let rest = &computed[self.depth(seat.node) * PAGE_TOKENS..];
-        if computed.is_empty() || self.tree.has_point(seat.node, rest) {
+        if computed.is_empty() {
             return;
+        }
+        if self.tree.has_point(seat.node, rest) {
+            return self.tree.touch(seat.node, rest);
         }
         let bytes = runner.export_point(seat, computed.len());
         self.counters.points_made.add(1);

@@ -34,6 +34,8 @@ pub struct Point {
     pub end: bool,
     /// Whether a tier below has it, too.
     pub stored: bool,
+    /// Tokens that one would compute without it.
+    cost: u64,
     /// What it is worth.
     rank: u64,
 }
@@ -191,9 +193,8 @@ impl Tree {
         self.at_mut(node).pins += 1;
     }
 
-    /// Lets go of a prefix, which was just used.
+    /// Lets go of a prefix.
     pub fn unpin(&mut self, node: Node) {
-        self.refresh(node);
         for node in self.path(node) {
             self.at_mut(node).pins -= 1;
             if self.at(node).pins == 0 {
@@ -203,23 +204,31 @@ impl Tree {
         }
     }
 
-    /// Raises a prefix and its points to what they are worth now: what it would take to compute them again, from the point
-    /// before.
-    fn refresh(&mut self, node: Node) {
+    /// A prefix and `rest` were used: raises what leads there to what it is worth now, which is what it would take to
+    /// compute it again from the point before.
+    pub fn touch(&mut self, node: Node, rest: &[u32]) {
         let [bar, point_bar] = self.bars;
-        let mut last = 0; // tokens of the last point
-        for node in std::iter::once(Node::ROOT).chain(self.path(node)) {
+        let mut last = 0; // tokens of the last point on the way
+        for (node, next) in self.way(node, rest) {
             let entry = self.at_mut(node);
-            let mut most = 0;
-            for point in &mut entry.points {
+            for point in entry.points.iter_mut().filter(|point| next.starts_with(&point.rest)) {
                 let len = entry.depth * PAGE_TOKENS + point.rest.len();
                 // Reading it back costs something, too.
-                let cost = (len - last) as u64 / if point.stored { 8 } else { 1 };
-                point.rank = point_bar + cost;
-                (last, most) = (len, most.max(cost));
+                point.cost = (len - last) as u64 / if point.stored { 8 } else { 1 };
+                point.rank = point_bar + point.cost;
+                last = len;
             }
+            let most = entry.points.iter().map(|point| point.cost).max().unwrap_or(0);
             self.set_rank(node, bar + most);
         }
+    }
+
+    /// The root and the nodes of a prefix, each with the tokens that follow it on the way to `rest`.
+    fn way(&self, node: Node, rest: &[u32]) -> Vec<(Node, Box<[u32]>)> {
+        let path = self.path(node);
+        let nodes = std::iter::once(Node::ROOT).chain(path.iter().copied());
+        let following = path.iter().map(|node| self.at(*node).tokens.clone()).chain([rest.into()]);
+        nodes.zip(following).collect()
     }
 
     fn set_rank(&mut self, node: Node, rank: u64) {
@@ -314,21 +323,18 @@ impl Tree {
         }
         let gone = if end { self.supersede(node, rest) } else { Vec::new() };
         self.point_bytes += bytes.len();
-        let point = Point { rest: rest.into(), bytes, end, stored, rank: 0 };
+        let point = Point { rest: rest.into(), bytes, end, stored, cost: 0, rank: 0 };
         let points = &mut self.at_mut(node).points;
         let place = points.partition_point(|p| p.rest.len() < rest.len());
         points.insert(place, point);
-        self.refresh(node);
+        self.touch(node, rest);
         gone
     }
 
     /// Removes the ends that lead to this one, but for the last.
     fn supersede(&mut self, node: Node, rest: &[u32]) -> Vec<(Node, Point)> {
-        let mut path = self.path(node);
-        path.insert(0, Node::ROOT);
         let mut ends = Vec::new();
-        for (i, &on) in path.iter().enumerate() {
-            let next = path.get(i + 1).map_or(rest, |child| &self.at(*child).tokens);
+        for (on, next) in self.way(node, rest) {
             ends.extend(
                 self.points(on).iter().filter(|p| p.end && next.starts_with(&p.rest)).map(|p| (on, p.rest.clone())),
             );
@@ -470,6 +476,7 @@ mod tests {
         let useless = grow(&mut tree, dear, &[6]);
         for node in [useless, cheap] {
             tree.unpin(node);
+            tree.touch(node, &[]);
         }
         let mut order = Vec::new();
         while let Some(node) = tree.victim() {
