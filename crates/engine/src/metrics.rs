@@ -25,17 +25,29 @@ pub struct Metrics {
     pub points_dropped: u64,
     /// Pages dropped because others needed their place.
     pub pages_dropped: u64,
+    /// Pages in all.
+    pub pages: u64,
+    /// Pages that running sequences use, or waiting ones hold, when it was last looked at.
+    pub pages_used: u64,
+    /// Pages that hold something for later.
+    pub pages_kept: u64,
+    /// Bytes of resume points.
+    pub point_bytes: u64,
     /// The tiers below RAM.
     pub tiers: Vec<ds4_kv::TierStats>,
 }
 
-/// A number that only grows.
+/// A number that others look at.
 #[derive(Default)]
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Relaxed);
+    }
+
+    pub(crate) fn set(&self, n: usize) {
+        self.0.store(n as u64, Relaxed);
     }
 
     fn read(&self) -> u64 {
@@ -55,6 +67,10 @@ pub(crate) struct Counters {
     pub(crate) points_made: Counter,
     pub(crate) points_dropped: Counter,
     pub(crate) pages_dropped: Counter,
+    pub(crate) pages: Counter,
+    pub(crate) pages_used: Counter,
+    pub(crate) pages_kept: Counter,
+    pub(crate) point_bytes: Counter,
 }
 
 impl Counters {
@@ -76,6 +92,10 @@ impl Counters {
             points_made: self.points_made.read(),
             points_dropped: self.points_dropped.read(),
             pages_dropped: self.pages_dropped.read(),
+            pages: self.pages.read(),
+            pages_used: self.pages_used.read(),
+            pages_kept: self.pages_kept.read(),
+            point_bytes: self.point_bytes.read(),
             tiers: vault.tiers,
         }
     }

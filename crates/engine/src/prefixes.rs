@@ -78,6 +78,15 @@ impl Prefixes {
         self.tree.free() + self.tree.idle()
     }
 
+    /// Tells how much memory is in use.
+    pub(crate) fn count(&self) {
+        let (all, free, idle) = (self.layout.plan.pages, self.tree.free(), self.tree.idle());
+        self.counters.pages.set(all);
+        self.counters.pages_used.set(all - free - idle);
+        self.counters.pages_kept.set(idle);
+        self.counters.point_bytes.set(self.tree.point_bytes());
+    }
+
     /// Holds a prefix.
     pub(crate) fn pin(&mut self, node: Node) {
         self.tree.pin(node);

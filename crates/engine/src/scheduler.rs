@@ -97,6 +97,7 @@ impl Scheduler {
     /// Works until it is told to quit.
     pub(crate) fn run(mut self, inbox: &Receiver<Command>) {
         loop {
+            self.prefixes.count();
             let busy = !(self.running.is_empty() && self.waiting.is_empty());
             let command = if busy { inbox.try_recv().ok() } else { inbox.recv().ok().or(Some(Command::Quit)) };
             match command {
