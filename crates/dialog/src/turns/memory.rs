@@ -7,8 +7,8 @@ use ds4_kv::Key;
 
 use super::Exact;
 
-/// Most bytes of all turns: more than 50 million tokens.
-const MAX_BYTES: usize = 256 << 20;
+/// Most bytes of all turns: some 15 million tokens.
+const MAX_BYTES: usize = 64 << 20;
 
 /// Turns under their keys, within limits; those that were not used for longest make room.
 pub(super) struct Memory {
