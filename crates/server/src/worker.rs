@@ -65,7 +65,7 @@ fn run(engine: &Engine, server: &Server, job: Job) -> Result<Option<End>, Error>
     let tokenizer = &server.model.tokenizer;
     let mut counts = Counts { prompt: prompt.tokens.len(), ..Counts::default() };
     let mut answer = Answer::new(tokenizer, prompt.thinking, stop);
-    let mut told = Told { news, thinks: prompt.thinking, reasoning: String::new(), text: String::new() };
+    let mut told = Told { news, thinks: prompt.thinking };
     let (tokens, place, stop) = (prompt.tokens, prompt.place, vec![tokenizer.eos()]);
     let (observe, priority) = (Observe::Nothing, Priority::Normal);
     let request = Request { tokens, sampling, max_tokens, stop, observe, score_from: None, priority };
@@ -106,20 +106,18 @@ fn run(engine: &Engine, server: &Server, job: Job) -> Result<Option<End>, Error>
     }
     let (pieces, turn) = answer.finish();
     told.pieces(pieces);
-    server.remember(place, &turn);
     let end = End { why: why.ok_or_else(|| Error::Failed("the engine stopped without an answer".into()))?, counts };
+    server.remember(place, &turn);
     log_end(&id, &end, start);
-    server.trace.ended(&id, &end, &told.reasoning, &told.text);
+    server.trace.ended(&id, &end, &turn.given.reasoning, &turn.given.content);
     Ok(Some(end))
 }
 
-/// What the client was told.
+/// Tells the client.
 struct Told {
     news: tokio::sync::mpsc::UnboundedSender<Progress>,
     /// Whether only reasoning came so far.
     thinks: bool,
-    reasoning: String,
-    text: String,
 }
 
 impl Told {
@@ -129,13 +127,7 @@ impl Told {
 
     fn pieces(&mut self, pieces: Vec<Piece>) {
         for piece in pieces {
-            match &piece {
-                Piece::Reasoning(part) => self.reasoning.push_str(part),
-                Piece::Text(part) => {
-                    self.thinks = false;
-                    self.text.push_str(part);
-                }
-            }
+            self.thinks &= matches!(piece, Piece::Reasoning(_));
             self.tell(Progress::Piece(piece));
         }
     }
