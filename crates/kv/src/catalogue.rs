@@ -71,6 +71,36 @@ impl Catalogue {
         path
     }
 
+    /// The segments of a root, each followed by what continues it; last, those that nothing leads to.
+    pub fn in_order(&self, root: Key) -> Vec<&Kept> {
+        let mut after: HashMap<Key, Vec<&Kept>> = HashMap::new();
+        let (reached, lost): (Vec<&Kept>, Vec<&Kept>) =
+            self.kept.iter().filter(|k| k.name.root == root).partition(|k| k.start.is_some());
+        reached.into_iter().rev().for_each(|kept| after.entry(kept.name.parent).or_default().push(kept));
+        let mut ordered = Vec::new();
+        // The last of these comes next: what goes farthest is last.
+        let mut next = after.remove(&root).unwrap_or_default();
+        while let Some(kept) = next.pop() {
+            ordered.push(kept);
+            next.extend(after.remove(&kept.name.key).unwrap_or_default());
+        }
+        ordered.extend(lost);
+        ordered
+    }
+
+    /// The segments that were not used since then, nor anything that continues them; the ends of conversations first.
+    pub fn unused_since(&self, then: SystemTime) -> Vec<&Kept> {
+        let mut needed = vec![false; self.kept.len()];
+        let mut unused = Vec::new();
+        for (at, kept) in self.kept.iter().enumerate().rev() {
+            match needed[at] || kept.used >= then {
+                true => _ = self.before(kept).map(|parent| needed[parent] = true),
+                false => unused.push(kept),
+            }
+        }
+        unused
+    }
+
     /// The segments that no other continues.
     pub fn leaves(&self) -> impl Iterator<Item = &Kept> {
         let parents: HashSet<(Key, Key)> = self.kept.iter().map(|k| (k.name.root, k.name.parent)).collect();
@@ -218,6 +248,30 @@ mod tests {
         let catalogue = Catalogue::of(entries);
         assert_eq!(catalogue.kept().iter().filter(|k| k.start.is_none()).count(), 2);
         assert_eq!(forgotten(&catalogue, 149, None), [6144, 5000, 2100]);
+    }
+
+    #[test]
+    fn what_nobody_uses_is_found_from_the_ends() {
+        let mut entries = chain();
+        let hours_ago = |hours: u64| now() - Duration::from_secs(3600 * hours);
+        for (entry, hours) in entries.iter_mut().zip([9, 9, 1, 9, 2]) {
+            entry.used = hours_ago(hours);
+        }
+        let catalogue = Catalogue::of(entries);
+        let unused = |hours| catalogue.unused_since(hours_ago(hours)).iter().map(|k| k.name.end).collect::<Vec<_>>();
+        assert_eq!(unused(10), [0; 0]);
+        assert_eq!(unused(5), [2100]);
+        assert_eq!(unused(0), [6144, 5000, 4096, 2100, 2048]);
+    }
+
+    #[test]
+    fn conversations_are_listed_from_their_beginnings() {
+        let mut entries = chain();
+        entries.push(entry("root", 500, "another", 10, 0));
+        entries.push(entry("lost", 400, "orphan", 10, 0));
+        let catalogue = Catalogue::of(entries);
+        let ordered: Vec<usize> = catalogue.in_order(key("root")).iter().map(|k| k.name.end).collect();
+        assert_eq!(ordered, [500, 2048, 2100, 4096, 5000, 6144, 400]);
     }
 
     #[test]

@@ -4,12 +4,14 @@ mod disk;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod memory;
+mod remote;
 
 pub use disk::Disk;
 pub use memory::Memory;
+pub use remote::Remote;
 
 use std::fmt::Display;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A place for named bytes that never change. Names are relative paths of `a-z 0-9 - . /`.
 pub trait Store: Send + Sync {
@@ -75,10 +77,12 @@ pub struct Error {
     pub place: String,
     /// What went wrong.
     pub what: String,
+    /// When it may go right again, where that is likely: an outage, not a full disk.
+    pub again: Option<Duration>,
 }
 
 impl Error {
     fn new(place: impl Display, what: impl Display) -> Self {
-        Self { place: place.to_string(), what: what.to_string() }
+        Self { place: place.to_string(), what: what.to_string(), again: None }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::{Key, Segment, SegmentName};
 
@@ -32,6 +33,8 @@ struct State {
     /// The first may be under way.
     jobs: VecDeque<Job>,
     bytes: usize,
+    /// Those who wait until nothing waits.
+    hurried: usize,
 }
 
 impl Queue {
@@ -95,9 +98,20 @@ impl Queue {
     /// Waits until nothing waits.
     pub(super) fn drained(&self) {
         let mut state = self.state();
+        state.hurried += 1;
+        self.changed.notify_all();
         while !state.jobs.is_empty() {
             state = self.wait(state);
         }
+        state.hurried -= 1;
+    }
+
+    /// Lets the time pass until something that failed may be tried again; false when somebody waits for the end.
+    pub(super) fn rest(&self, time: Duration) -> bool {
+        let patient = |state: &mut State| state.open && state.hurried == 0;
+        let rested = self.changed.wait_timeout_while(self.state(), time, patient);
+        let (mut state, _) = rested.unwrap_or_else(PoisonError::into_inner);
+        patient(&mut state)
     }
 
     /// The segments that start at `parent` and may not be written yet.

@@ -8,6 +8,9 @@ use super::queue::Job;
 use crate::catalogue::Catalogue;
 use crate::{Segment, SegmentName};
 
+/// How often a segment is written at most, where a store says that an outage may end. Others wait meanwhile.
+const TRIES: usize = 20;
+
 /// Writes what its tier's queue holds.
 pub(super) struct Writer<'a> {
     shelf: &'a Shelf,
@@ -51,7 +54,14 @@ impl<'a> Writer<'a> {
     fn write(&mut self, name: SegmentName, segment: &Segment) -> Result<usize, String> {
         let bytes = segment.encode().map_err(|e| format!("{name} is not kept: {e}"))?;
         self.make_room(Some(name), bytes.len() as u64)?;
-        self.shelf.tier.store.put(&name.to_string(), &bytes).map_err(|e| e.to_string())?;
+        let mut tries = 1;
+        while let Err(why) = self.shelf.tier.store.put(&name.to_string(), &bytes) {
+            let again = why.again.filter(|time| tries < TRIES && self.shelf.queue.rest(*time));
+            let why = why.to_string();
+            again.ok_or_else(|| why.clone())?;
+            self.shelf.failed("written yet", &why);
+            tries += 1;
+        }
         Ok(bytes.len())
     }
 
