@@ -3,7 +3,8 @@
 //! A request brings the conversation as text, and the tokens of that text are seldom those that were sampled: at
 //! temperature 1 a model often spells a word in pieces of its own choice. Clients also trim texts, put the arguments of
 //! calls in another order, and keep the reasoning to themselves. Every such difference would make the cache useless from
-//! there on. So the tokens of each turn are remembered when it ends, and put back when it is shown again.
+//! there on. So the tokens of each turn are remembered when it ends, and put back when it is shown again. A client that
+//! says something else than it was given is believed: then nothing is put back.
 //!
 //! - `tokens.rs`: which of the sampled tokens spell what the client was given
 //! - `seen.rs`: what counts as the same turn

@@ -97,6 +97,7 @@ fn another_process_finds_the_turns() {
     assert!(names.iter().all(|name| name.starts_with("turns/")
         && name.bytes().all(|b| b"abcdefghijklmnopqrstuvwxyz0123456789-./".contains(&b))));
     let other = turns(&shelf);
+    shelf.gets.store(0, SeqCst);
     for _ in 0..2 {
         let told = prompt(&messages, THINKING, &other);
         assert_eq!((told.replayed, &told.tokens[..sampled.len()]), (40, &sampled[..]));
@@ -127,7 +128,7 @@ fn every_name_of_a_turn_leads_to_it() {
 }
 
 #[test]
-fn a_damaged_turn_is_forgotten_and_written_again() {
+fn a_damaged_turn_is_unknown_until_it_is_written_again() {
     let shelf = Arc::new(Shelf::default());
     let (messages, _) = converse(turns(&shelf), 3);
     let name = shelf.names().swap_remove(0);
@@ -135,9 +136,22 @@ fn a_damaged_turn_is_forgotten_and_written_again() {
     let told = prompt(&messages, THINKING, &turns(&shelf));
     assert_eq!(told.replayed, 2);
     assert_eq!(told.text, tokenizer().decode(&told.tokens));
-    assert!(!shelf.names().contains(&name));
     converse(turns(&shelf), 3);
     assert_eq!(prompt(&messages, THINKING, &turns(&shelf)).replayed, 3);
+}
+
+#[test]
+fn an_answer_that_is_sampled_again_takes_the_place_of_the_first() {
+    let shelf = Arc::new(Shelf::default());
+    let before = [tools(), user("q")];
+    for reasoning in ["hm", "oh"] {
+        let turns = turns(&shelf);
+        let asked = prompt(&before, THINKING, &turns);
+        answer(&asked, &[bytewise(reasoning), vec![id("</think>")], bytewise("yes")].concat(), &turns);
+    }
+    let echo = [&before[..], &[Message::assistant("", "yes"), user("and?")]].concat();
+    let text = prompt(&echo, THINKING, &turns(&shelf)).text;
+    assert!(text.contains("<think>oh</think>yes"), "{text}");
 }
 
 #[test]

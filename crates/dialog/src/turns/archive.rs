@@ -32,7 +32,6 @@ pub(super) struct Archive {
 enum Work {
     Write(String, Vec<u8>),
     Touch(String),
-    Remove(String),
 }
 
 #[derive(Default)]
@@ -112,15 +111,9 @@ impl Archive {
         Ok(None)
     }
 
-    /// What is under a key. Damaged bytes are removed, because what is there already is never written again.
     fn get(&self, key: Key) -> Result<Option<Saved>, Error> {
-        let name = self.name(key);
-        let Some(bytes) = self.state.note(self.store.get(&name))? else { return Ok(None) };
-        let saved = Saved::from_bytes(&bytes).filter(|saved| saved.fits(self.vocabulary));
-        if saved.is_none() {
-            self.queue(Work::Remove(name));
-        }
-        Ok(saved)
+        let bytes = self.state.note(self.store.get(&self.name(key)))?;
+        Ok(bytes.and_then(|bytes| Saved::from_bytes(&bytes)).filter(|saved| saved.fits(self.vocabulary)))
     }
 }
 
@@ -139,14 +132,23 @@ impl Drop for Archive {
 fn write(store: &dyn Store, state: &State, works: &Receiver<Work>) {
     for work in works {
         let result = match work {
-            Work::Write(name, bytes) => store.put(&name, &bytes),
+            Work::Write(name, bytes) => replace(store, &name, &bytes),
             Work::Touch(name) => store.touch(&name),
-            Work::Remove(name) => store.remove(&name),
         };
         if state.note(result).is_err() && state.closing.load(Relaxed) {
             return;
         }
     }
+}
+
+/// Keeps bytes under a name, where others may be: of the same answer, sampled again, or damaged.
+fn replace(store: &dyn Store, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    match store.get(name)? {
+        Some(old) if old == bytes => return Ok(()),
+        Some(_) => store.remove(name)?,
+        None => {}
+    }
+    store.put(name, bytes)
 }
 
 /// Names a tokenizer: tokens mean the same wherever all of them have the same bytes.

@@ -4,7 +4,7 @@ use ds4_chat::Message;
 use ds4_kv::Key;
 
 use super::TurnTokens;
-use super::seen::{Seen, hash};
+use super::seen::{Seen, hash, thought};
 
 /// How they begin; the last byte is the version.
 const MAGIC: [u8; 8] = *b"ds4turn\x01";
@@ -37,7 +37,7 @@ impl Exact {
 
     /// Whether a message that says the same has the same reasoning, or keeps it to itself.
     pub(crate) fn thought_as(&self, message: &Message) -> bool {
-        Seen::new(message).thought.is_none_or(|thought| thought == self.thought)
+        thought(message).is_none_or(|thought| thought == self.thought)
     }
 
     /// Bytes that it takes in memory, keys and tables included.

@@ -5,7 +5,8 @@ use ds4_kv::Key;
 use serde_json::Value;
 
 /// A place in a conversation: a hash of the roles, texts and calls before it. Reasoning does not count, nor do spaces
-/// around a text, nor how the arguments of a call were written.
+/// around a text, nor how the arguments of a call were written. All else does, the system's text too, so that only who
+/// knows a conversation finds what was thought in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(Key);
 
@@ -41,9 +42,7 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn new(message: &Message) -> Self {
-        let reasoning = message.reasoning.trim();
-        let thought = (!reasoning.is_empty()).then(|| hash("thought", &[reasoning.as_bytes()]));
-        Self { said: said(message), thought }
+        Self { said: said(message), thought: thought(message) }
     }
 
     /// The keys under which the message is found at `place`, those that are surest to mean this very turn first.
@@ -59,6 +58,12 @@ impl Seen {
         keys.push(hash("visible", &[place.0.bytes(), self.said.bytes()]));
         keys
     }
+}
+
+/// The reasoning, if it is shown.
+pub(super) fn thought(message: &Message) -> Option<Key> {
+    let reasoning = message.reasoning.trim();
+    (!reasoning.is_empty()).then(|| hash("thought", &[reasoning.as_bytes()]))
 }
 
 /// Text and calls, without what clients change on the way.
