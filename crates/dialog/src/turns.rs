@@ -60,12 +60,13 @@ impl Turns {
         Self { memory: Mutex::new(Memory::new(turns)), archive: None }
     }
 
-    /// Keeps the turns in `store` too, where the next process or another machine with the same tokenizer finds them.
+    /// Keeps the turns in `store` too, where the next process or another machine with the same tokenizer finds them; in
+    /// `budget` bytes, if it is given.
     ///
     /// # Errors
     /// If the thread that writes cannot be started.
-    pub fn saved_in(self, store: Arc<dyn Store>, tokenizer: &Tokenizer) -> io::Result<Self> {
-        Ok(Self { archive: Some(Archive::new(store, tokenizer)?), ..self })
+    pub fn saved_in(self, store: Arc<dyn Store>, budget: Option<u64>, tokenizer: &Tokenizer) -> io::Result<Self> {
+        Ok(Self { archive: Some(Archive::new(store, budget, tokenizer)?), ..self })
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -2,20 +2,18 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
 use common::{THINKING, answer, bytewise, id, prompt, tokenizer, tools, user};
 use ds4_chat::{Message, ToolCall};
 use ds4_dialog::Turns;
-use ds4_kv::store::{Entry, Error, Store};
+use ds4_kv::store::{Entry, Error, Memory, Store};
 
-/// A store in memory, which can fail.
+/// A store that can fail.
 #[derive(Default)]
 struct Shelf {
-    objects: Mutex<HashMap<String, Vec<u8>>>,
+    kept: Memory,
     fails: AtomicBool,
     gets: AtomicUsize,
 }
@@ -35,44 +33,33 @@ impl Shelf {
 
 impl Store for Shelf {
     fn list(&self, prefix: &str) -> Result<Vec<Entry>, Error> {
-        let objects = self.objects.lock().unwrap();
-        let entry = |(name, bytes): (&String, &Vec<u8>)| Entry {
-            name: name.clone(),
-            bytes: bytes.len() as u64,
-            used: SystemTime::UNIX_EPOCH,
-        };
-        Ok(objects.iter().filter(|(name, _)| name.starts_with(prefix)).map(entry).collect())
+        self.check(prefix).and_then(|()| self.kept.list(prefix))
     }
 
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.gets.fetch_add(1, SeqCst);
-        self.check(name)?;
-        Ok(self.objects.lock().unwrap().get(name).cloned())
+        self.check(name).and_then(|()| self.kept.get(name))
     }
 
     fn get_start(&self, name: &str, most: usize) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.get(name)?.map(|bytes| bytes[..bytes.len().min(most)].to_vec()))
+        self.gets.fetch_add(1, SeqCst);
+        self.check(name).and_then(|()| self.kept.get_start(name, most))
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        self.check(name)?;
-        self.objects.lock().unwrap().entry(name.into()).or_insert_with(|| bytes.to_vec());
-        Ok(())
+        self.check(name).and_then(|()| self.kept.put(name, bytes))
     }
 
     fn touch(&self, name: &str) -> Result<(), Error> {
-        self.check(name)
+        self.check(name).and_then(|()| self.kept.touch(name))
     }
 
     fn remove(&self, name: &str) -> Result<(), Error> {
-        self.check(name)?;
-        self.objects.lock().unwrap().remove(name);
-        Ok(())
+        self.check(name).and_then(|()| self.kept.remove(name))
     }
 }
 
 fn turns(shelf: &Arc<Shelf>) -> Turns {
-    Turns::new(99).saved_in(Arc::clone(shelf) as Arc<dyn Store>, tokenizer()).unwrap()
+    Turns::new(99).saved_in(Arc::clone(shelf) as Arc<dyn Store>, None, tokenizer()).unwrap()
 }
 
 /// A conversation of `answers` answers and the tokens that were sampled. Dropping the turns waits until they are saved.
@@ -132,7 +119,10 @@ fn a_damaged_turn_is_unknown_until_it_is_written_again() {
     let shelf = Arc::new(Shelf::default());
     let (messages, _) = converse(turns(&shelf), 3);
     let name = shelf.names().swap_remove(0);
-    shelf.objects.lock().unwrap().get_mut(&name).unwrap()[40] ^= 1;
+    let mut bytes = shelf.get(&name).unwrap().unwrap();
+    bytes[40] ^= 1;
+    shelf.remove(&name).unwrap();
+    shelf.put(&name, &bytes).unwrap();
     let told = prompt(&messages, THINKING, &turns(&shelf));
     assert_eq!(told.replayed, 2);
     assert_eq!(told.text, tokenizer().decode(&told.tokens));
@@ -174,4 +164,17 @@ fn a_long_conversation_from_elsewhere_is_given_up() {
     let (messages, _) = converse(Turns::new(0), 100);
     assert_eq!(prompt(&messages, THINKING, &turns(&shelf)).replayed, 0);
     assert_eq!(shelf.gets.load(SeqCst), 16);
+}
+
+#[test]
+fn turns_take_no_more_than_their_space() {
+    let shelf = Arc::new(Shelf::default());
+    let budget = 64 * 4096;
+    let small = Turns::new(999).saved_in(Arc::clone(&shelf) as Arc<dyn Store>, Some(budget), tokenizer()).unwrap();
+    shelf.put("elsewhere/segment", b"not a turn").unwrap();
+    let (messages, _) = converse(small, 200);
+    let names = shelf.names();
+    assert!(names.contains(&"elsewhere/segment".to_owned()), "what is not a turn is not touched");
+    assert!((58..=65).contains(&names.len()), "{} turns, each in a block", names.len());
+    assert_eq!(prompt(&messages, THINKING, &turns(&shelf)).replayed, names.len() - 1, "the last ones are there");
 }

@@ -1,6 +1,7 @@
 //! Turns in a store that outlives the process, written by a thread of its own.
 
-use std::io;
+use std::cmp::Reverse;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -15,6 +16,12 @@ use super::{Exact, Saved};
 
 /// Turns that wait to be written; more are not saved, as when a store is slower than the model for long.
 const WAITING: usize = 256;
+/// Bytes of an object; a turn of a million tokens has a quarter.
+const MOST: usize = 16 << 20;
+/// What the smallest object takes in a file system.
+const BLOCK: u64 = 4096;
+/// The folder of all turns, whatever their tokenizer.
+const FOLDER: &str = "turns/";
 
 /// A folder of a store with one object for each turn, and a small one for every other key that leads to it.
 pub(super) struct Archive {
@@ -47,7 +54,8 @@ impl State {
         if let Err(error) = &result
             && !self.failing.swap(true, Relaxed)
         {
-            eprintln!("ds4: turns are not saved or found again for now: {error}");
+            let line = format!("ds4: turns are not saved or found again for now: {error}\n");
+            let _ = io::stderr().write_all(line.as_bytes()); // who reads it may be gone
         }
         if result.is_ok() {
             self.failing.store(false, Relaxed);
@@ -57,14 +65,14 @@ impl State {
 }
 
 impl Archive {
-    pub(super) fn new(store: Arc<dyn Store>, tokenizer: &Tokenizer) -> io::Result<Self> {
+    pub(super) fn new(store: Arc<dyn Store>, budget: Option<u64>, tokenizer: &Tokenizer) -> io::Result<Self> {
         let (queue, works) = sync_channel(WAITING);
         let state = Arc::new(State::default());
-        let (to, of) = (Arc::clone(&store), Arc::clone(&state));
-        let writer = Builder::new().name("turns".into()).spawn(move || write(&*to, &of, &works))?;
+        let writer = Writer { store: Arc::clone(&store), state: Arc::clone(&state), budget, slack: 0 };
+        let writer = Builder::new().name("turns".into()).spawn(move || writer.run(&works))?;
         Ok(Self {
             store,
-            folder: format!("turns/{}", fingerprint(tokenizer)),
+            folder: format!("{FOLDER}{}", fingerprint(tokenizer)),
             vocabulary: u32::try_from(tokenizer.len()).unwrap_or(u32::MAX),
             state,
             queue: Some(queue),
@@ -97,14 +105,14 @@ impl Archive {
     /// If the store fails; damaged objects are as good as none.
     pub(super) fn load(&self, keys: &[Key], seen: &Seen) -> Result<Option<Exact>, Error> {
         for key in keys {
-            let found = match self.get(*key)? {
-                Some(Saved::Link(to)) => (to, self.get(to)?),
-                found => (*key, found),
+            let (names, found) = match self.get(*key)? {
+                Some(Saved::Link(to)) => (vec![*key, to], self.get(to)?),
+                found => (vec![*key], found),
             };
-            if let (key, Some(Saved::Turn(exact))) = found
+            if let Some(Saved::Turn(exact)) = found
                 && exact.is(seen)
             {
-                self.queue(Work::Touch(self.name(key)));
+                names.iter().for_each(|key| self.queue(Work::Touch(self.name(*key))));
                 return Ok(Some(exact));
             }
         }
@@ -112,7 +120,7 @@ impl Archive {
     }
 
     fn get(&self, key: Key) -> Result<Option<Saved>, Error> {
-        let bytes = self.state.note(self.store.get(&self.name(key)))?;
+        let bytes = self.state.note(self.store.get_start(&self.name(key), MOST))?;
         Ok(bytes.and_then(|bytes| Saved::from_bytes(&bytes)).filter(|saved| saved.fits(self.vocabulary)))
     }
 }
@@ -128,22 +136,72 @@ impl Drop for Archive {
     }
 }
 
-/// Works until the queue is closed.
-fn write(store: &dyn Store, state: &State, works: &Receiver<Work>) {
-    for work in works {
-        let result = match work {
-            Work::Write(name, bytes) => replace(store, &name, &bytes),
-            Work::Touch(name) => store.touch(&name),
-        };
-        if state.note(result).is_err() && state.closing.load(Relaxed) {
-            return;
+/// The thread that writes.
+struct Writer {
+    store: Arc<dyn Store>,
+    state: Arc<State>,
+    /// Bytes that all turns may take; none where somebody else sees to it.
+    budget: Option<u64>,
+    /// Bytes that may be written before the next look at what is there.
+    slack: u64,
+}
+
+impl Writer {
+    /// Works until the queue is closed.
+    fn run(mut self, works: &Receiver<Work>) {
+        for work in works {
+            if self.store.read_only().is_some() {
+                continue;
+            }
+            let result = match work {
+                Work::Write(name, bytes) => self.write(&name, &bytes),
+                Work::Touch(name) => self.store.touch(&name),
+            };
+            if self.state.note(result).is_err() && self.state.closing.load(Relaxed) {
+                return;
+            }
         }
     }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        if let Some(budget) = self.budget {
+            let room = room(bytes.len() as u64);
+            if room > budget {
+                return Ok(()); // it would be removed next
+            }
+            if self.slack < room {
+                self.make_room(budget)?;
+            }
+            self.slack = self.slack.saturating_sub(room);
+        }
+        replace(&*self.store, name, bytes)
+    }
+
+    /// Forgets what was not used for longest, so that a sixteenth of the budget is free. Others may write, too, so what is
+    /// there is looked at again before half of that is written.
+    fn make_room(&mut self, budget: u64) -> Result<(), Error> {
+        let mut entries = self.store.list(FOLDER)?;
+        entries.sort_by_key(|entry| Reverse(entry.used));
+        let mut kept = 0;
+        for entry in entries {
+            kept += room(entry.bytes);
+            if kept > budget - budget / 16 {
+                self.store.remove(&entry.name)?;
+            }
+        }
+        self.slack = budget / 32;
+        Ok(())
+    }
+}
+
+/// What so many bytes take in a store.
+fn room(bytes: u64) -> u64 {
+    bytes.next_multiple_of(BLOCK)
 }
 
 /// Keeps bytes under a name, where others may be: of the same answer, sampled again, or damaged.
 fn replace(store: &dyn Store, name: &str, bytes: &[u8]) -> Result<(), Error> {
-    match store.get(name)? {
+    match store.get_start(name, MOST)? {
         Some(old) if old == bytes => return Ok(()),
         Some(_) => store.remove(name)?,
         None => {}
