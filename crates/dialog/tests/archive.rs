@@ -21,7 +21,7 @@ struct Shelf {
 impl Shelf {
     fn check(&self, name: &str) -> Result<(), Error> {
         match self.fails.load(SeqCst) {
-            true => Err(Error { place: name.into(), what: "out of order".into() }),
+            true => Err(Error { place: name.into(), what: "out of order".into(), again: None }),
             false => Ok(()),
         }
     }
