@@ -64,6 +64,28 @@ fn the_other_api_finds_the_turn_too() {
 }
 
 #[test]
+fn nothing_of_the_old_conversation_is_computed_again() {
+    // H141: the client shows neither the reasoning nor the spaces around the text.
+    let server = Server::start(&["--trace", "trace.txt"]);
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    let mut body =
+        json!({"messages": [{"role": "user", "content": QUESTION}], "tools": [tool], "seed": 3, "max_tokens": 24});
+    for turn in 1..=5 {
+        let answer = server.chat(body.clone());
+        let count = |name: &str| answer["usage"][name].as_u64().unwrap();
+        let said = count("prompt_tokens") + count("completion_tokens");
+        let text = answer["choices"][0]["message"]["content"].as_str().unwrap().trim().to_owned();
+        let turns = body["messages"].as_array_mut().unwrap();
+        turns.extend([json!({"role": "assistant", "content": text}), json!({"role": "user", "content": QUESTION})]);
+        let next = server.chat(body.clone());
+        let cached = next["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+        // The last token of an answer is drawn and never read.
+        assert!(cached >= said - 1, "turn {turn}: {cached} of {said} tokens");
+        assert_eq!(replayed(&server), turn);
+    }
+}
+
+#[test]
 fn a_switch_tokenises_answers_again() {
     // H108
     let server = Server::start(&["--trace", "trace.txt", "--disable-exact-dsml-tool-replay"]);
