@@ -2,8 +2,8 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use common::{THINKING, answer, bytewise, id, prompt, tokenizer, tools, user};
 use ds4_chat::{Message, ToolCall};
@@ -15,6 +15,8 @@ use ds4_kv::store::{Entry, Error, Memory, Store};
 struct Shelf {
     kept: Memory,
     fails: AtomicBool,
+    /// Nothing is read while somebody holds it.
+    hangs: Mutex<()>,
     gets: AtomicUsize,
 }
 
@@ -42,6 +44,7 @@ impl Store for Shelf {
 
     fn get_start(&self, name: &str, most: usize) -> Result<Option<Vec<u8>>, Error> {
         self.gets.fetch_add(1, SeqCst);
+        drop(self.hangs.lock().unwrap());
         self.check(name).and_then(|()| self.kept.get_start(name, most))
     }
 
@@ -156,6 +159,17 @@ fn a_store_that_fails_costs_one_question_and_no_answer() {
     assert!(!sampled.is_empty());
     shelf.fails.store(false, SeqCst);
     assert_eq!(prompt(&messages, THINKING, &here).replayed, 2, "it works again");
+}
+
+#[test]
+fn a_store_that_hangs_is_not_waited_for() {
+    let shelf = Arc::new(Shelf::default());
+    let (messages, _) = converse(turns(&shelf), 5);
+    let here = turns(&shelf);
+    let hangs = shelf.hangs.lock().unwrap();
+    assert_eq!(prompt(&messages, THINKING, &here).replayed, 0);
+    drop(hangs);
+    assert_eq!(prompt(&messages, THINKING, &here).replayed, 5, "it works again");
 }
 
 #[test]

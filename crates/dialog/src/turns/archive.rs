@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use ds4_kv::Key;
 use ds4_kv::store::{Error, Store};
@@ -16,6 +17,10 @@ use super::{Exact, Saved};
 
 /// Turns that wait to be written; more are not saved, as when a store is slower than the model for long.
 const WAITING: usize = 256;
+/// A store that needs longer for a turn is not waited for.
+const SOON: Duration = Duration::from_secs(2);
+/// Questions that may be under way; a store that answers none of them is not asked more.
+const ASKED: usize = 16;
 /// Bytes of an object; a turn of a million tokens has a quarter.
 const MOST: usize = 16 << 20;
 /// What the smallest object takes in a file system.
@@ -30,6 +35,8 @@ pub(super) struct Archive {
     /// Ids are below.
     vocabulary: u32,
     state: Arc<State>,
+    /// Held by every question that is under way.
+    asked: Arc<()>,
     /// None once it closes.
     queue: Option<SyncSender<Work>>,
     writer: Option<JoinHandle<()>>,
@@ -75,6 +82,7 @@ impl Archive {
             folder: format!("{FOLDER}{}", fingerprint(tokenizer)),
             vocabulary: u32::try_from(tokenizer.len()).unwrap_or(u32::MAX),
             state,
+            asked: Arc::default(),
             queue: Some(queue),
             writer: Some(writer),
         })
@@ -120,8 +128,28 @@ impl Archive {
     }
 
     fn get(&self, key: Key) -> Result<Option<Saved>, Error> {
-        let bytes = self.state.note(self.store.get_start(&self.name(key), MOST))?;
+        let bytes = self.state.note(self.ask(self.name(key)))?;
         Ok(bytes.and_then(|bytes| Saved::from_bytes(&bytes)).filter(|saved| saved.fits(self.vocabulary)))
+    }
+}
+
+impl Archive {
+    /// What the store says, if it says so soon. A thread asks, so that a request never waits for a store that hangs.
+    fn ask(&self, name: String) -> Result<Option<Vec<u8>>, Error> {
+        let late = |name| Error { place: name, what: "no answer from the store".into(), again: None };
+        if Arc::strong_count(&self.asked) > ASKED {
+            return Err(late(name));
+        }
+        let (answer, heard) = sync_channel(1);
+        let (store, of, asked) = (Arc::clone(&self.store), name.clone(), Arc::clone(&self.asked));
+        let asks = Builder::new().name("turn".into()).spawn(move || {
+            let _ = answer.send(store.get_start(&of, MOST)); // nobody waits for what is late
+            drop(asked);
+        });
+        match asks {
+            Ok(_) => heard.recv_timeout(SOON).unwrap_or_else(|_| Err(late(name))),
+            Err(_) => Err(late(name)),
+        }
     }
 }
 
