@@ -1,7 +1,7 @@
 //! Chores of this repository.
 //!
 //! `cargo xtask test` runs every test and counts what this machine cannot run. `cargo xtask soak` runs the long ones:
-//! fuzzing, damaged files, bit identity, lower kernels, a very long context. `cargo xtask clients` lets the OpenAI and Anthropic SDKs and
+//! fuzzing, damaged files, kills, bit identity, lower kernels, a very long context. `cargo xtask clients` lets the OpenAI and Anthropic SDKs and
 //! curl talk to the server. `cargo xtask neon` tests the kernels for ARM in an emulator.
 
 mod clients;
@@ -18,7 +18,7 @@ usage: cargo xtask test [ARGUMENTS OF THE TEST RUNNER]
        cargo xtask neon [--fetch]
 
 test     every test of the workspace, with cargo-nextest where it is installed
-soak     long runs; --slice: a few minutes in all. Parts: fuzz, damage, bits, families, context, skills
+soak     long runs; --slice: a few minutes in all. Parts: fuzz, damage, kills, bits, families, context, skills
 clients  the SDKs of OpenAI and Anthropic, and curl, against ds4-server; needs python3 and pip
 neon     the tests of ds4-cpu for ARM in an emulator; --fetch: first gets what that needs, on Debian";
 

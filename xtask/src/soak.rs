@@ -16,9 +16,10 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     Part { name: "fuzz", run: fuzz },
     Part { name: "damage", run: damage },
+    Part { name: "kills", run: kills },
     Part { name: "bits", run: bits },
     Part { name: "families", run: families },
     Part { name: "context", run: context },
@@ -30,7 +31,7 @@ pub(crate) fn run(arguments: &[String]) -> bool {
     let slice = arguments.iter().any(|a| a == "--slice");
     let named: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
     if let Some(unknown) = named.iter().find(|n| PARTS.iter().all(|p| p.name != n.as_str())) {
-        eprintln!("xtask: no part called {unknown}; there are fuzz, damage, bits, families, context, skills");
+        eprintln!("xtask: no part called {unknown}; there are fuzz, damage, kills, bits, families, context, skills");
         return false;
     }
     let mut good = true;
@@ -70,13 +71,20 @@ fn fuzz(slice: bool) -> Outcome {
         let options = ["run", name, "--", &limit, "-rss_limit_mb=1024", "-print_final_stats=1"];
         succeeds(fuzz().args(options))
     };
-    outcome(["gguf", "tokenizer", "checkpoint", "request", "turn"].into_iter().all(target))
+    outcome(["gguf", "tokenizer", "checkpoint", "request", "turn", "segment"].into_iter().all(target))
 }
 
 /// Damaged model files.
 fn damage(slice: bool) -> Outcome {
     let files = if slice { "4000" } else { "200000" };
     outcome(test("ds4-engine", "hostile", "damaged_files", &[("DS4_HOSTILE_FILES", files)]))
+}
+
+/// A process that saves prefixes, killed at any instant; a store that fails all the time.
+fn kills(slice: bool) -> Outcome {
+    let settings = [("DS4_KV_KILLS", if slice { "40" } else { "200" })];
+    let mut command = cargo(&["test", "--release", "--package", "ds4-kv", "--lib", "--", "--test-threads=1"]);
+    outcome(succeeds(command.arg("vault::tests::").envs(settings)))
 }
 
 /// The same bits however tokens are fed, and whoever else runs.

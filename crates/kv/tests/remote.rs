@@ -1,75 +1,21 @@
 //! A vault over an object store: a real S3 server in this process, which can be stopped.
 
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ds4_kv::store::{Remote, Store};
 use ds4_kv::{Key, Segment, Tier, Vault};
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use ds4_testkit::s3::Server;
 
 const EVERY: usize = 256;
 
-/// A server with one bucket, `cache`.
-struct Server {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+fn open(server: &Server, url: &str) -> Remote {
+    Remote::open(url, server.environment()).unwrap()
 }
 
-impl Server {
-    /// Starts at a port; 0 is any.
-    fn start(dir: &Path, port: u16) -> Self {
-        std::fs::create_dir_all(dir.join("cache")).unwrap();
-        let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(dir).unwrap());
-        service.set_auth(SimpleAuth::from_single("user", "secret"));
-        let service = service.build();
-        let (stop, stopped) = oneshot::channel();
-        let (started, start) = mpsc::channel();
-        let serve = async move {
-            let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-            started.send(listener.local_addr().unwrap()).unwrap();
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service.clone()));
-            }
-        };
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                tokio::select! { () = serve => {}, _ = stopped => {} }
-            });
-        });
-        Self { address: start.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
-    }
-
-    /// Opens something in the bucket, as the environment would have it.
-    fn open(&self, url: &str, secret: &str) -> Remote {
-        let endpoint = format!("http://{}", self.address);
-        let variables = [("ENDPOINT_URL", &*endpoint), ("ACCESS_KEY_ID", "user"), ("SECRET_ACCESS_KEY", secret)];
-        let variables = variables.map(|(name, value)| (format!("AWS_{name}"), value.to_string()));
-        Remote::open(url, variables).unwrap()
-    }
-
-    fn vault(&self) -> Vault {
-        let store = Box::new(self.open("s3://cache/kv", "secret"));
-        Vault::new(vec![Tier { store, name: "store".into(), budget: None }], root(), EVERY)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.stop.take().unwrap().send(());
-        self.thread.take().unwrap().join().unwrap();
-        assert!(TcpStream::connect(self.address).is_err(), "nobody listens any more");
-    }
+fn vault_of(server: &Server) -> Vault {
+    let store = Box::new(open(server, "s3://cache/kv"));
+    Vault::new(vec![Tier { store, name: "store".into(), budget: None }], root(), EVERY)
 }
 
 fn root() -> Key {
@@ -103,11 +49,11 @@ fn what_one_machine_saved_another_finds() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::start(home.path(), 0);
     let tokens: Vec<u32> = (0..1000).collect();
-    let one = server.vault();
+    let one = vault_of(&server);
     path(&tokens).into_iter().for_each(|segment| assert!(one.save(segment)));
     one.flush();
     assert_eq!(one.stats().tiers[0].failures, 0);
-    let other = server.vault();
+    let other = vault_of(&server);
     assert_eq!(fetch(&other, &tokens), path(&tokens));
     assert_eq!(fetch(&other, &tokens[1..]), []);
 }
@@ -117,7 +63,7 @@ fn it_keeps_the_promises_of_stores() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::start(home.path(), 0);
     for url in ["s3://cache", "s3://cache/some/prefix/"] {
-        let store = server.open(url, "secret");
+        let store = open(&server, url);
         assert_eq!(store.list("").unwrap(), []);
         store.put("a/b/1.seg", b"first").unwrap();
         store.put("a/b/1.seg", b"other").unwrap();
@@ -141,7 +87,7 @@ fn an_outage_costs_nobody_time_and_loses_nothing_that_can_wait() {
     let server = Server::start(home.path(), 0);
     let tokens: Vec<u32> = (0..1000).collect();
     let segments = path(&tokens);
-    let vault = server.vault();
+    let vault = vault_of(&server);
     vault.save(segments[0].clone());
     vault.flush();
     let port = server.address.port();
@@ -158,7 +104,7 @@ fn an_outage_costs_nobody_time_and_loses_nothing_that_can_wait() {
         assert!(began.elapsed() < Duration::from_secs(60), "{:?}", vault.stats());
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(fetch(&server.vault(), &tokens), segments);
+    assert_eq!(fetch(&vault_of(&server), &tokens), segments);
     assert!(vault.stats().tiers[0].failures > 0);
 }
 
@@ -166,7 +112,7 @@ fn an_outage_costs_nobody_time_and_loses_nothing_that_can_wait() {
 fn an_outage_does_not_hold_up_the_end() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::start(home.path(), 0);
-    let vault = server.vault();
+    let vault = vault_of(&server);
     drop(server);
     path(&(0..1000).collect::<Vec<u32>>()).into_iter().for_each(|segment| assert!(vault.save(segment)));
     vault.flush();
@@ -177,9 +123,10 @@ fn an_outage_does_not_hold_up_the_end() {
 fn what_is_wrong_is_said() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::start(home.path(), 0);
-    let refused = server.open("s3://cache", "wrong").put("a/1.seg", b"x").unwrap_err().to_string();
+    let wrong = server.environment().map(|(name, value)| (name, value.replace("secret", "wrong")));
+    let refused = Remote::open("s3://cache", wrong).unwrap().put("a/1.seg", b"x").unwrap_err().to_string();
     assert!(refused.starts_with("s3://cache/a/1.seg: ") && refused.lines().count() == 1, "{refused}");
-    let missing = server.open("s3://absent/kv", "secret").list("a/").unwrap_err().to_string();
+    let missing = open(&server, "s3://absent/kv").list("a/").unwrap_err().to_string();
     assert!(missing.starts_with("s3://absent/kv/a/: ") && missing.contains("NoSuchBucket"), "{missing}");
     let url = |url: &str| Remote::open(url, []).err().unwrap().to_string();
     assert_eq!(url("gs://cache"), "gs://cache: a store is s3://BUCKET or s3://BUCKET/PREFIX");

@@ -5,6 +5,8 @@
 //! other shapes can be run through the same tests.
 
 pub mod checkpoint;
+#[cfg(feature = "s3")]
+pub mod s3;
 
 use std::fs::{self, File};
 use std::io::BufReader;

@@ -82,7 +82,8 @@ pub struct Error {
 }
 
 impl Error {
-    fn new(place: impl Display, what: impl Display) -> Self {
+    /// An error that trying again does not mend.
+    pub fn new(place: impl Display, what: impl Display) -> Self {
         Self { place: place.to_string(), what: what.to_string(), again: None }
     }
 }
