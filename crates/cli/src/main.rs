@@ -9,6 +9,7 @@ mod chat;
 mod dump;
 mod failure;
 mod interrupt;
+mod kv;
 mod lab;
 mod lock;
 mod once;
@@ -33,6 +34,10 @@ fn main() -> ExitCode {
         Some("lab") => {
             args.remove(0);
             lab::run(&args)
+        }
+        Some("kv") => {
+            args.remove(0);
+            kv::run(&args)
         }
         Some("serve") => serve::run(&args[2..]),
         Some("bench") => bench::run(&args[1..]),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ds4_engine::{Engine, Machine, Model, Options, Plan, load_tokenizer};
 use ds4_gguf::File;
+use ds4_kv::Tier;
 use ds4_model::Numerics;
 use ds4_tokenizer::Tokenizer;
 
@@ -26,13 +27,19 @@ pub(crate) struct Opened {
 impl Opened {
     /// Opens what the flags say for one conversation, prints the memory plan and holds to it.
     pub(crate) fn new(runtime: &Runtime) -> Result<Self, Failure> {
-        Self::several(runtime, Some(1), Options::default())
+        Self::several(runtime, Some(1), Options::default(), Vec::new())
     }
 
-    /// The same for so many conversations at once, or as many as suit the machine. The flags override `options`.
-    pub(crate) fn several(runtime: &Runtime, sessions: Option<usize>, options: Options) -> Result<Self, Failure> {
+    /// The same for so many conversations at once, or as many as suit the machine, with tiers below memory. The flags
+    /// override `options`.
+    pub(crate) fn several(
+        runtime: &Runtime,
+        sessions: Option<usize>,
+        options: Options,
+        tiers: Vec<Tier>,
+    ) -> Result<Self, Failure> {
         let lock = InstanceLock::take()?;
-        let path = model_path(runtime);
+        let path = model_path(runtime.model.as_deref());
         if path.is_none() {
             eprintln!("ds4: {}", builtin::NOTICE);
         }
@@ -51,7 +58,8 @@ impl Opened {
             eprintln!("ds4: drafting weights {} fit; drafting is not built yet and stays off", path.display());
         }
         let model = Arc::new(model);
-        let engine = start(runtime, &model, path.as_ref(), sessions, Options { context: runtime.ctx, ..options })?;
+        let options = Options { context: runtime.ctx, ..options };
+        let engine = start(runtime, &model, path.as_ref(), sessions, options, tiers)?;
         Ok(Self { engine, model, builtin: path.is_none(), _lock: lock })
     }
 
@@ -59,7 +67,7 @@ impl Opened {
     pub(crate) fn restart(self, runtime: &Runtime, context: usize) -> Result<Self, Failure> {
         let Self { engine, model, builtin, _lock } = self;
         drop(engine);
-        let engine = start(runtime, &model, None, Some(1), Options { context, ..Options::default() })?;
+        let engine = start(runtime, &model, None, Some(1), Options { context, ..Options::default() }, Vec::new())?;
         Ok(Self { engine, model, builtin, _lock })
     }
 }
@@ -70,6 +78,7 @@ fn start(
     path: Option<&PathBuf>,
     sessions: Option<usize>,
     options: Options,
+    tiers: Vec<Tier>,
 ) -> Result<Engine, Failure> {
     let numerics = if runtime.quality { Numerics::QUALITY } else { Numerics::DEFAULT };
     let oversubscribe = runtime.allow_oversubscribe;
@@ -82,7 +91,7 @@ fn start(
     if let Some(path) = path.filter(|_| larger && oversubscribe) {
         warn_of_disk(model, path)?;
     }
-    Ok(Engine::start(Arc::clone(model), options)?)
+    Ok(Engine::start_with(Arc::clone(model), options, tiers)?)
 }
 
 /// How conversations share memory, if there are several.
@@ -105,8 +114,8 @@ fn warn_of_disk(model: &Model, path: &Path) -> Result<(), Failure> {
 }
 
 /// `-m`, `$DS4_MODEL`, `./ds4flash.gguf`, or none for the built-in model.
-fn model_path(runtime: &Runtime) -> Option<PathBuf> {
-    let named = runtime.model.clone().or_else(|| std::env::var_os("DS4_MODEL").map(PathBuf::from));
+fn model_path(named: Option<&Path>) -> Option<PathBuf> {
+    let named = named.map(PathBuf::from).or_else(|| std::env::var_os("DS4_MODEL").map(PathBuf::from));
     named.or_else(|| Some(PathBuf::from("ds4flash.gguf")).filter(|p| p.exists()))
 }
 
@@ -130,11 +139,16 @@ fn threads(runtime: &Runtime) -> Result<usize, Failure> {
 
 /// The tokenizer alone: no weights, no lock.
 pub(crate) fn tokenizer(runtime: &Runtime) -> Result<Tokenizer, Failure> {
-    Ok(load_tokenizer(&open_file(model_path(runtime).as_ref())?)?)
+    tokenizer_of(runtime.model.as_deref())
+}
+
+/// The tokenizer of a model that may be named.
+pub(crate) fn tokenizer_of(model: Option<&Path>) -> Result<Tokenizer, Failure> {
+    Ok(load_tokenizer(&open_file(model_path(model).as_ref())?)?)
 }
 
 /// `--inspect`
 pub(crate) fn inspect(runtime: &Runtime) -> Result<(), Failure> {
-    let file = open_file(model_path(runtime).as_ref())?;
+    let file = open_file(model_path(runtime.model.as_deref()).as_ref())?;
     crate::lab::print_summary(&file)
 }

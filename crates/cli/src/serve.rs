@@ -11,6 +11,7 @@ use ds4_server::Config;
 
 use crate::args::{explain, positive, refuse_foreign, sessions};
 use crate::failure::Failure;
+use crate::kv::KvFlags;
 use crate::open::Opened;
 use crate::runtime::Runtime;
 
@@ -64,6 +65,9 @@ struct Serve {
     /// Write prompts, cache decisions and answers to this file; they are private texts
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     trace: Option<PathBuf>,
+
+    #[command(flatten)]
+    kv: KvFlags,
 }
 
 const AFTER_HELP: &str = "\
@@ -83,19 +87,6 @@ docs/server.md lists endpoints, fields, limits and errors.";
 /// Flags of the C server that come later, and why.
 const LATER: &[(&[&str], &str)] = &[
     (
-        &[
-            "--kv-disk-dir",
-            "--kv-disk-space-mb",
-            "--kv-cache-min-tokens",
-            "--kv-cache-cold-max-tokens",
-            "--kv-cache-continued-interval-tokens",
-            "--kv-cache-boundary-trim-tokens",
-            "--kv-cache-boundary-align-tokens",
-            "--kv-cache-reject-different-quant",
-        ],
-        "is not built yet: the cache on disk comes later",
-    ),
-    (
         &["--dir-steering-file", "--dir-steering-ffn", "--dir-steering-attn", "--dir-steering-policy"],
         "is not built yet: steering comes later",
     ),
@@ -108,12 +99,13 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let matches = Serve::command().try_get_matches_from(args).map_err(|e| explain("ds4 serve", &e))?;
     let serve = Serve::from_arg_matches(&matches).map_err(|e| explain("ds4 serve", &e))?;
     serve.runtime.check()?;
+    serve.kv.check()?;
     if let Some(dir) = &serve.chdir {
         std::env::set_current_dir(dir).map_err(|e| Failure::from(format!("--chdir {}: {e}", dir.display())))?;
     }
     let prefill_quantum = Duration::from_millis(serve.prefill_quantum);
-    let options = Options { prefill_quantum, ..Options::default() };
-    let opened = Opened::several(&serve.runtime, serve.sessions, options)?;
+    let options = Options { prefill_quantum, save_from: serve.kv.save_from(), ..Options::default() };
+    let opened = Opened::several(&serve.runtime, serve.sessions, options, serve.kv.open()?)?;
     let Serve { host, port, cors, tokens, queue, trace, tool_memory_max_ids, .. } = serve;
     let turns = (!serve.disable_exact_dsml_tool_replay).then(|| Arc::new(Turns::new(tool_memory_max_ids)));
     let config = Config { host, port, cors, max_tokens: tokens, queue, turns, trace };

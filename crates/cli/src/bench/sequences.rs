@@ -11,7 +11,7 @@ use crate::open::Opened;
 pub(super) fn run(mut bench: Bench, count: usize) -> Result<(), Failure> {
     bench.runtime.ctx = bench.ctx_start + bench.gen_tokens + 1;
     let options = Options { count_experts: true, ..Options::default() };
-    let opened = Opened::several(&bench.runtime, Some(count), options)?;
+    let opened = Opened::several(&bench.runtime, Some(count), options, Vec::new())?;
     let tokens = bench.tokens(&opened.model)?;
     let part = tokens.len() / count;
     if part == 0 {

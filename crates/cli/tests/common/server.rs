@@ -24,7 +24,13 @@ impl Server {
     }
 
     pub(crate) fn start_in(home: Home, args: &[&str]) -> Self {
+        Self::start_with(home, args, [])
+    }
+
+    /// The same with more in the environment.
+    pub(crate) fn start_with<const N: usize>(home: Home, args: &[&str], environment: [(String, String); N]) -> Self {
         let mut command = home.command(&[&["serve", "--port", "0", "-t", "1"], args].concat());
+        command.envs(environment);
         let mut child = command.stderr(Stdio::piped()).spawn().expect("ds4 runs");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
         let log = Arc::new(Mutex::new(String::new()));
