@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use ds4_dialog::Turns;
-use ds4_engine::Options;
+use ds4_engine::{Model, Options};
 use ds4_server::Config;
 
 use crate::args::{explain, positive, refuse_foreign, sessions};
@@ -107,10 +107,22 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let options = Options { prefill_quantum, save_from: serve.kv.save_from(), ..Options::default() };
     let opened = Opened::several(&serve.runtime, serve.sessions, options, serve.kv.open()?)?;
     let Serve { host, port, cors, tokens, queue, trace, tool_memory_max_ids, .. } = serve;
-    let turns = (!serve.disable_exact_dsml_tool_replay).then(|| Arc::new(Turns::new(tool_memory_max_ids)));
+    let turns = match serve.disable_exact_dsml_tool_replay {
+        true => None,
+        false => Some(Arc::new(remembered(tool_memory_max_ids, &serve.kv, &opened.model)?)),
+    };
     let config = Config { host, port, cors, max_tokens: tokens, queue, turns, trace };
     ds4_server::run(&opened.engine, &opened.model, &config)?;
     Ok(())
+}
+
+/// The tokens of answers, where prefixes are kept, too.
+fn remembered(most: usize, kv: &KvFlags, model: &Model) -> Result<Turns, Failure> {
+    let turns = Turns::new(most);
+    match kv.open_turns()? {
+        Some((store, budget)) => Ok(turns.saved_in(store, budget, &model.tokenizer)?),
+        None => Ok(turns),
+    }
 }
 
 fn port(text: &str) -> Result<u16, String> {

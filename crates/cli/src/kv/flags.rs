@@ -1,15 +1,19 @@
 //! The server's flags that say where prefixes are kept.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ds4_kv::Tier;
-use ds4_kv::store::{Disk, Remote};
+use ds4_kv::store::{Disk, Remote, Store};
 
 use crate::args::positive;
 use crate::failure::Failure;
 
 /// Space on the disk when nothing is said, in MB.
 const SPACE_MB: usize = 4096;
+
+/// The share of the disk's space that the tokens of answers may take.
+const TURNS_SHARE: u64 = 16;
 
 /// Where prefixes are kept beside memory.
 #[derive(Debug, clap::Args)]
@@ -95,6 +99,18 @@ impl KvFlags {
             tiers.push(Tier { store: Box::new(store), name: "store".into(), budget: None });
         }
         Ok(tiers)
+    }
+
+    /// Where the tokens of answers are kept: with the machines that share a store, else on the disk, in a small part of
+    /// its space.
+    pub(crate) fn open_turns(&self) -> Result<Option<(Arc<dyn Store>, Option<u64>)>, Failure> {
+        if let Some(url) = &self.kv_store {
+            let store = remote(url).map_err(|e| Failure::usage(format!("--kv-store {e}")))?;
+            return Ok(Some((Arc::new(store), None)));
+        }
+        let disk = self.kv_disk_dir.as_ref().and_then(|dir| Disk::open(dir).ok()); // a failure was told before
+        let budget = (self.kv_disk_space_mb.unwrap_or(SPACE_MB) as u64) << 20;
+        Ok(disk.map(|disk| (Arc::new(disk) as Arc<dyn Store>, Some(budget / TURNS_SHARE))))
     }
 }
 
