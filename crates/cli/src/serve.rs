@@ -120,7 +120,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
 fn remembered(most: usize, kv: &KvFlags, model: &Model) -> Result<Turns, Failure> {
     let turns = Turns::new(most);
     match kv.open_turns()? {
-        Some((store, budget)) => Ok(turns.saved_in(store, budget, &model.tokenizer)?),
+        Some(store) => Ok(turns.saved_in(store, kv.turns_space(), &model.tokenizer)?),
         None => Ok(turns),
     }
 }

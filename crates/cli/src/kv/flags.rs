@@ -88,7 +88,7 @@ impl KvFlags {
     pub(crate) fn open(&self) -> Result<Vec<Tier>, Failure> {
         let mut tiers = Vec::new();
         if let Some(dir) = &self.kv_disk_dir {
-            let budget = (self.kv_disk_space_mb.unwrap_or(SPACE_MB) as u64) << 20;
+            let budget = self.space() - self.turns_space().unwrap_or(0);
             match Disk::open(dir) {
                 Ok(disk) => tiers.push(Tier { store: Box::new(disk), name: "disk".into(), budget: Some(budget) }),
                 Err(why) => eprintln!("ds4: --kv-disk-dir {why}; nothing is kept on disk"),
@@ -101,16 +101,24 @@ impl KvFlags {
         Ok(tiers)
     }
 
-    /// Where the tokens of answers are kept: with the machines that share a store, else on the disk, in a small part of
-    /// its space.
-    pub(crate) fn open_turns(&self) -> Result<Option<(Arc<dyn Store>, Option<u64>)>, Failure> {
+    /// Where the tokens of answers are kept: with the machines that share a store, else on the disk.
+    pub(crate) fn open_turns(&self) -> Result<Option<Arc<dyn Store>>, Failure> {
         if let Some(url) = &self.kv_store {
             let store = remote(url).map_err(|e| Failure::usage(format!("--kv-store {e}")))?;
-            return Ok(Some((Arc::new(store), None)));
+            return Ok(Some(Arc::new(store)));
         }
         let disk = self.kv_disk_dir.as_ref().and_then(|dir| Disk::open(dir).ok()); // a failure was told before
-        let budget = (self.kv_disk_space_mb.unwrap_or(SPACE_MB) as u64) << 20;
-        Ok(disk.map(|disk| (Arc::new(disk) as Arc<dyn Store>, Some(budget / TURNS_SHARE))))
+        Ok(disk.map(|disk| Arc::new(disk) as Arc<dyn Store>))
+    }
+
+    /// The part of the disk's space that the tokens of answers may take; none where they are in a store.
+    pub(crate) fn turns_space(&self) -> Option<u64> {
+        self.kv_store.is_none().then(|| self.space() / TURNS_SHARE)
+    }
+
+    /// Bytes that may be kept in the folder.
+    fn space(&self) -> u64 {
+        (self.kv_disk_space_mb.unwrap_or(SPACE_MB) as u64) << 20
     }
 }
 
