@@ -9,6 +9,9 @@ use super::{Fetched, Request, Shelf, log};
 use crate::segment::Damaged;
 use crate::{Key, Segment, SegmentName};
 
+/// Questions and segments that are on their way at once: a distant store answers slowly, but many.
+const AT_ONCE: usize = 4;
+
 /// Answers requests, one after the other.
 pub(super) struct Reader {
     pub(super) root: Key,
@@ -55,20 +58,25 @@ impl Reader {
         reply(fetched);
     }
 
-    /// Follows the boundaries by name as far as they go.
+    /// Follows the boundaries by name as far as they go: first one, then several at once.
     fn plan(&self, prompt: &Prompt<'_>) -> Vec<Step> {
+        let mut starts = (prompt.have / self.every * self.every..prompt.most).step_by(self.every);
         let mut steps = Vec::new();
-        let mut start = prompt.have / self.every * self.every;
-        while start < prompt.most {
-            let step = self.continuations(prompt, start);
-            let goes_on = !step.next.is_empty();
-            steps.push(step);
-            if !goes_on {
-                break;
+        let mut window = 1;
+        loop {
+            let next: Vec<usize> = starts.by_ref().take(window).collect();
+            if next.is_empty() {
+                return steps;
             }
-            start += self.every;
+            for step in at_once(&next, |start| self.continuations(prompt, *start)) {
+                let ends = step.next.is_empty();
+                steps.push(step);
+                if ends {
+                    return steps;
+                }
+            }
+            window = AT_ONCE;
         }
-        steps
     }
 
     /// What continues the boundary at `start`; the tiers after one that has the next boundary are not asked.
@@ -103,20 +111,22 @@ impl Reader {
         waiting.chain(written).collect()
     }
 
-    /// Reads the segments in order. Where one is damaged or gone, the way ends with the longest tail before it.
+    /// Reads the segments, several at once. Where one is damaged or gone, the way ends with the longest tail before it.
     fn load(&self, prompt: &Prompt<'_>, steps: &[Step], fetched: &mut Fetched) {
-        for step in steps {
-            let first = |candidates: &[Found]| {
-                candidates.iter().find_map(|found| self.read(prompt, found).map(|segment| (found.shelf, segment)))
-            };
-            let next = first(&step.next);
-            let ends = next.is_none();
-            if let Some((shelf, segment)) = next.or_else(|| first(&step.tails)) {
-                fetched.segments.push(segment);
-                fetched.source = Some(self.shelves[shelf].tier.name.clone());
-            }
-            if ends {
-                break;
+        let first = |candidates: &[Found]| {
+            candidates.iter().find_map(|found| self.read(prompt, found).map(|segment| (found.shelf, segment)))
+        };
+        for window in steps.chunks(AT_ONCE) {
+            let next = at_once(window, |step| first(&step.next));
+            for (step, next) in window.iter().zip(next) {
+                let ends = next.is_none();
+                if let Some((shelf, segment)) = next.or_else(|| first(&step.tails)) {
+                    fetched.segments.push(segment);
+                    fetched.source = Some(self.shelves[shelf].tier.name.clone());
+                }
+                if ends {
+                    return;
+                }
             }
         }
     }
@@ -154,6 +164,21 @@ impl Reader {
             }
         }
     }
+}
+
+/// Does the same for each, on threads of their own; the results are in order.
+fn at_once<T: Sync, R: Send>(all: &[T], what: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    if let [one] = all {
+        return vec![what(one)];
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = all.iter().map(|one| scope.spawn(|| what(one))).collect();
+        let result = |thread: std::thread::ScopedJoinHandle<'_, R>| match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        threads.into_iter().map(result).collect()
+    })
 }
 
 impl Prompt<'_> {
