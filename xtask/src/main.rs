@@ -18,7 +18,8 @@ usage: cargo xtask test [ARGUMENTS OF THE TEST RUNNER]
        cargo xtask neon [--fetch]
 
 test     every test of the workspace, with cargo-nextest where it is installed
-soak     long runs; --slice: a few minutes in all. Parts: fuzz, damage, kills, bits, families, context, skills
+soak     long runs; --slice: a few minutes in all. Parts: fuzz, calls, damage, kills, churn, bits,
+         families, context, skills
 clients  the SDKs of OpenAI and Anthropic, and curl, against ds4-server; needs python3 and pip
 neon     the tests of ds4-cpu for ARM in an emulator; --fetch: first gets what that needs, on Debian";
 

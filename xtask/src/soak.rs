@@ -16,10 +16,12 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 9] = [
     Part { name: "fuzz", run: fuzz },
+    Part { name: "calls", run: calls },
     Part { name: "damage", run: damage },
     Part { name: "kills", run: kills },
+    Part { name: "churn", run: churn },
     Part { name: "bits", run: bits },
     Part { name: "families", run: families },
     Part { name: "context", run: context },
@@ -31,7 +33,9 @@ pub(crate) fn run(arguments: &[String]) -> bool {
     let slice = arguments.iter().any(|a| a == "--slice");
     let named: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
     if let Some(unknown) = named.iter().find(|n| PARTS.iter().all(|p| p.name != n.as_str())) {
-        eprintln!("xtask: no part called {unknown}; there are fuzz, damage, kills, bits, families, context, skills");
+        eprintln!(
+            "xtask: no part called {unknown}; there are fuzz, calls, damage, kills, churn, bits, families, context, skills"
+        );
         return false;
     }
     let mut good = true;
@@ -71,7 +75,13 @@ fn fuzz(slice: bool) -> Outcome {
         let options = ["run", name, "--", &limit, "-rss_limit_mb=1024", "-print_final_stats=1"];
         succeeds(fuzz().args(options))
     };
-    outcome(["gguf", "tokenizer", "checkpoint", "request", "turn", "segment"].into_iter().all(target))
+    outcome(["gguf", "tokenizer", "checkpoint", "request", "turn", "segment", "reader"].into_iter().all(target))
+}
+
+/// Model output with calls of every kind, whole and broken.
+fn calls(slice: bool) -> Outcome {
+    let cases = if slice { "20000" } else { "2000000" };
+    outcome(test("ds4-chat", "calls", "", &[("PROPTEST_CASES", cases)]))
 }
 
 /// Damaged model files.
@@ -85,6 +95,12 @@ fn kills(slice: bool) -> Outcome {
     let settings = [("DS4_KV_KILLS", if slice { "40" } else { "200" })];
     let mut command = cargo(&["test", "--release", "--package", "ds4-kv", "--lib", "--", "--test-threads=1"]);
     outcome(succeeds(command.arg("vault::tests::").envs(settings)))
+}
+
+/// Clients that come and go, for minutes: memory, places in the queue, pages.
+fn churn(slice: bool) -> Outcome {
+    let seconds = if slice { "10" } else { "300" };
+    outcome(test("ds4-engine", "churn", "", &[("DS4_SOAK_SECONDS", seconds)]))
 }
 
 /// The same bits however tokens are fed, and whoever else runs.

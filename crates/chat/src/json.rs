@@ -1,4 +1,4 @@
-//! JSON as Python prints it: `json.dumps(json.loads(text), ensure_ascii=False)`.
+//! JSON as Python prints it: `json.dumps(json.loads(text), ensure_ascii=False)`; and, for clients, without spaces.
 //!
 //! Tool schemas and arguments were printed by Python when V4 was trained, with a space after every comma and colon and
 //! with Python's idea of a float. Numbers are rewritten as text, so that integers of any size stay what they are.
@@ -29,6 +29,41 @@ pub(crate) fn print(json: &RawValue, out: &mut String) {
             _ => out.push_str(part),
         }
         rest = after;
+    }
+}
+
+/// `json` without the spaces between its parts; `json` is valid.
+pub(crate) fn compact(json: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(json.len()), json);
+    while let Some(first) = rest.chars().next() {
+        let len = if first == '"' { string_len(rest) } else { first.len_utf8() };
+        if !first.is_ascii_whitespace() {
+            out.push_str(&rest[..len]);
+        }
+        rest = &rest[len..];
+    }
+    out
+}
+
+/// A text as a JSON string.
+pub(crate) fn string(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    text.chars().for_each(|c| escape(c, &mut out));
+    out.push('"');
+    out
+}
+
+/// Appends a character as it stands inside a JSON string.
+pub(crate) fn escape(c: char, out: &mut String) {
+    match c {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        c if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+        c => out.push(c),
     }
 }
 
@@ -145,6 +180,16 @@ mod tests {
         ] {
             assert_prints(json, expected);
         }
+    }
+
+    #[test]
+    fn for_clients_there_are_no_spaces_and_strings_stay_as_they_are() {
+        assert_eq!(
+            compact("{ \"a b\\\"\" :\n[1.50 , true], \"é\":\"\\u00e9 \"}"),
+            "{\"a b\\\"\":[1.50,true],\"é\":\"\\u00e9 \"}"
+        );
+        let text = "a\"b\\ \u{1}\n\r\té🙂";
+        assert_eq!(serde_json::from_str::<String>(&string(text)).unwrap(), text);
     }
 
     #[test]

@@ -64,6 +64,11 @@ pub(crate) fn render_calls(calls: &[ToolCall], out: &mut Rendered) {
     out.template("</｜DSML｜tool_calls>");
 }
 
+/// The tag that closes a value, and how it is written inside one.
+const CLOSING: &str = "</｜DSML｜parameter>";
+const IN_TEXT: &str = "&lt;/｜DSML｜parameter>";
+const IN_JSON: &str = "\\u003c/｜DSML｜parameter>";
+
 /// A parameter's value as DSML tells them apart.
 #[derive(Debug, PartialEq)]
 enum Parameter {
@@ -73,18 +78,20 @@ enum Parameter {
     Json(String),
 }
 
+/// A value cannot end itself: the tag that does is changed inside it, so that the model reads back what was written. The
+/// official encoder writes it as it is.
 fn render_parameter(name: &str, parameter: &Parameter, out: &mut Rendered) {
     let (is_string, value) = match parameter {
-        Parameter::Text(value) => ("true", value),
-        Parameter::Json(value) => ("false", value),
+        Parameter::Text(value) => ("true", value.replace(CLOSING, IN_TEXT)),
+        Parameter::Json(value) => ("false", value.replace(CLOSING, IN_JSON)),
     };
     out.template("<｜DSML｜parameter name=\"");
     out.content(name);
     out.template("\" string=\"");
     out.template(is_string);
     out.template("\">");
-    out.content(value);
-    out.template("</｜DSML｜parameter>");
+    out.content(&value);
+    out.template(CLOSING);
 }
 
 /// The members of `arguments`; if it is not a JSON object, one text called `arguments`.

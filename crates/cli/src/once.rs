@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args, prompt: &str) -> Result<(), Failure> {
         score_from: None,
         priority: Default::default(),
     };
-    let answer = Answer::new(tokenizer, options.mode == Mode::Thinking, Vec::new());
+    let answer = Answer::new(tokenizer, options.mode == Mode::Thinking, None, Vec::new());
     let (finish, usage, _) = print_answer(opened.engine.submit(request)?, answer, &mut Printer::new())?;
     report(finish, &usage);
     match finish {
@@ -55,7 +55,7 @@ pub(crate) fn print_answer(
         }
     }
     line.close();
-    let (pieces, turn) = answer.finish();
+    let (pieces, turn, _) = answer.finish();
     printer.push(pieces)?;
     printer.finish()?;
     drop(guard);

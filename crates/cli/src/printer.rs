@@ -54,6 +54,8 @@ impl Printer {
                 }
                 self.write(&part)?;
             }
+            // There are no tools on offer.
+            Event::Call(_) | Event::Arguments(_) | Event::Called(_) | Event::Broken(_) => {}
         }
         Ok(())
     }

@@ -163,7 +163,7 @@ impl Talk<'_> {
             score_from: None,
             priority: Default::default(),
         };
-        let answer = Answer::new(tokenizer, prompt.thinking, Vec::new());
+        let answer = Answer::new(tokenizer, prompt.thinking, None, Vec::new());
         let mut printer = Printer::new();
         let run = match self.opened.engine.submit(request) {
             Ok(run) => run,

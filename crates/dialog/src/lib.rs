@@ -1,5 +1,5 @@
-//! Where text and tokens meet: a conversation to the tokens that the engine continues, and its tokens back to reasoning
-//! and answer. Everything that talks to the model (command line, server) goes through here, so that all of them ask and
+//! Where text and tokens meet: a conversation to the tokens that the engine continues, and its tokens back to reasoning,
+//! answer and calls. Everything that talks to the model (command line, server) goes through here, so that all of them ask and
 //! hear the same.
 
 mod answer;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ds4_chat::{Conversation, Options, Rendered, render};
+use ds4_chat::{Conversation, Options, Rendered, Tools, render};
 use ds4_tokenizer::{Error, Tokenizer};
 
 use crate::turns::{Exact, Place, Turns};
@@ -17,6 +17,8 @@ pub struct Prompt {
     pub tokens: Vec<u32>,
     /// Whether it ends inside the reasoning.
     pub thinking: bool,
+    /// What the answer may call.
+    pub tools: Option<Tools>,
     /// Turns of the assistant that have the tokens with which they were sampled.
     pub replayed: usize,
     /// Where the answer stands, for [`Turns::remember`].
@@ -39,7 +41,8 @@ impl Prompt {
         let found = turns.map_or_else(Vec::new, |turns| find(turns, conversation, &rendered, &places));
         let splices: Vec<_> = found.iter().flat_map(Found::splices).collect();
         let (text, tokens) = splice(tokenizer, &rendered, &splices)?;
-        Ok(Self { text, tokens, thinking, replayed: found.len(), place: places[conversation.messages.len()] })
+        let (tools, place) = (Tools::of(conversation), places[conversation.messages.len()]);
+        Ok(Self { text, tokens, thinking, tools, replayed: found.len(), place })
     }
 }
 

@@ -30,6 +30,7 @@ use memory::Memory;
 pub use saved::{Exact, Saved};
 pub use seen::Place;
 use seen::Seen;
+pub(crate) use tokens::Spelled;
 pub use tokens::TurnTokens;
 
 /// An assistant's turn that has ended.

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{CHAT, MODEL, THINKING, id, prompt, tokenizer, tools, user};
-use ds4_chat::{Message, Mode, Options as Rendering, ToolCall};
+use ds4_chat::{Message, Mode, Options as Rendering};
 use ds4_dialog::{Answer, Prompt, Turns};
 use ds4_engine::{Engine, Event, Options, Request, Sampling};
 use std::sync::Arc;
@@ -94,16 +94,19 @@ fn converse(with_tools: bool, options: Rendering, check: impl Fn(&Prompt, &[u32]
             let old = if options.mode == Mode::Chat { sampled.len() } else { last };
             assert!(reused + 1 >= old, "turn {turn}: {reused} of {old} old tokens");
         }
-        let mut answer = Answer::new(tokenizer(), asked.thinking, Vec::new());
-        ids.iter().for_each(|id| drop(answer.push(*id)));
-        let (_, mut turn_taken) = answer.finish();
         // V4-mini calls no tools: the call is written in its name.
         let closed = options.mode == Mode::Chat || ids.contains(&id("</think>"));
-        if with_tools && turn % 3 == 0 && closed {
+        let calls = with_tools && turn % 3 == 0 && closed;
+        if calls {
             ids.extend(call());
-            turn_taken.tokens.body.extend(call());
-            let arguments = r#"{"path": "a b", "n": 1.0}"#.into();
-            turn_taken.given.tool_calls = vec![ToolCall { id: format!("call_{turn}"), name: "f".into(), arguments }];
+        }
+        let mut answer = Answer::new(tokenizer(), asked.thinking, asked.tools.clone(), Vec::new());
+        ids.iter().for_each(|id| drop(answer.push(*id)));
+        let (_, mut turn_taken, _) = answer.finish();
+        assert_eq!(turn_taken.given.tool_calls.len(), usize::from(calls), "turn {turn}");
+        for call in &mut turn_taken.given.tool_calls {
+            call.id = format!("call_{turn}");
+            assert_eq!(call.arguments, r#"{"path":"a b","n":1}"#);
         }
         turn_taken.given.id = format!("msg_{turn}");
         turns.remember(asked.place, &turn_taken);

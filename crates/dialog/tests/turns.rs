@@ -146,6 +146,24 @@ fn control_tokens_that_the_model_wrote_stay_what_they_were() {
     );
 }
 
+#[test]
+fn calls_in_reasoning_that_never_ends_follow_its_end_when_they_come_back() {
+    let turns = Turns::new(9);
+    let before = [tools(), user("q")];
+    let first = prompt(&before, THINKING, &turns);
+    let block = |id: u32| {
+        let text = "\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
+        text.split("｜DSML｜").map(bytewise).collect::<Vec<_>>().join(&id)
+    };
+    let block = block(id("｜DSML｜"));
+    let turn = answer(&first, &[bytewise("hm"), block.clone()].concat(), &turns);
+    assert_eq!((turn.given.reasoning.as_str(), turn.given.tool_calls.len()), ("hm", 1));
+    let second = prompt(&[&before[..], &[turn.given, Message::tool_result("", "ok")]].concat(), THINKING, &turns);
+    let sampled = [&first.tokens[..], &bytewise("hm"), &[id("</think>")], &block, &[tokenizer().eos()]].concat();
+    assert_eq!(second.replayed, 1);
+    assert_eq!(second.tokens[..sampled.len()], sampled);
+}
+
 /// What the client is given of a turn with two calls.
 fn calling(text: &str) -> Message {
     let call = |id: &str, name: &str, arguments: &str| ToolCall {
@@ -153,7 +171,7 @@ fn calling(text: &str) -> Message {
         name: name.into(),
         arguments: arguments.into(),
     };
-    let calls = vec![call("c1", "write", r#"{"content": "x", "path": "a", "n": 1.0}"#), call("c2", "list", "")];
+    let calls = vec![call("c1", "write", r#"{"content": "x", "path": "a", "n": 1.0}"#), call("c2", "list", "{}")];
     Message { tool_calls: calls, id: "msg_1".into(), ..Message::assistant("hm", text) }
 }
 
@@ -166,7 +184,13 @@ fn called(turns: &Turns) -> ([Message; 2], Vec<u32>) {
     let pieces: Vec<_> = block.split("｜DSML｜").map(bytewise).collect();
     let ids = [bytewise("hm"), vec![id("</think>")], pieces.join(&id("｜DSML｜"))].concat();
     let mut turn = stopped(&first, &ids, &[]);
-    turn.given = calling("\n\nso ");
+    let expected = calling("\n\nso ");
+    turn.given.id = expected.id.clone();
+    for (call, expected) in turn.given.tool_calls.iter_mut().zip(&expected.tool_calls) {
+        assert_eq!(call.name, expected.name);
+        call.id = expected.id.clone();
+    }
+    assert_eq!(turn.given.tool_calls.len(), 2);
     turns.remember(first.place, &turn);
     (before, [&first.tokens[..], &ids].concat())
 }
@@ -185,7 +209,7 @@ fn calls_come_back_as_they_were_sampled_however_their_arguments_are_written() {
     for change in [
         |_: &mut Message| {},
         |m: &mut Message| m.tool_calls[0].arguments = r#"{"path":"a","content":"x","n":1}"#.into(),
-        |m: &mut Message| m.tool_calls[1].arguments = "{}".into(),
+        |m: &mut Message| m.tool_calls[1].arguments.clear(),
         |m: &mut Message| m.reasoning.clear(),
         |m: &mut Message| m.id.clear(),
         |m: &mut Message| m.tool_calls[0].id = "another".into(),

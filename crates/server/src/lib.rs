@@ -6,7 +6,7 @@
 //! 2. `openai/body.rs` or `anthropic/body.rs` is what that API may say, turned into a [`Request`], which no longer knows
 //!    the API (`request.rs`);
 //! 3. `server.rs` renders it to tokens and checks that they fit; `queue.rs` holds it until its turn;
-//! 4. `worker.rs` runs it on a sequence that `resting.rs` finds and reports [`Progress`](progress::Progress);
+//! 4. `worker.rs` runs it on the engine, names its calls (`calls.rs`) and reports [`Progress`](progress::Progress);
 //! 5. `openai/reply.rs` or `anthropic/reply.rs` says that in its API's words: whole (`whole.rs`) or as events (`sse.rs`).
 //!
 //! Invariants: nothing a client sends makes this panic or grow without a limit; a client that leaves or stops reading is
@@ -14,6 +14,7 @@
 
 pub mod anthropic;
 mod body;
+mod calls;
 mod error;
 mod listen;
 mod log;
@@ -24,6 +25,7 @@ mod queue;
 mod request;
 mod routes;
 mod server;
+mod source;
 mod sse;
 mod stall;
 mod text;

@@ -60,7 +60,8 @@ impl Identity {
                 "is_moderated": false,
             },
             "supported_parameters": [
-                "max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "stream", "reasoning_effort",
+                "max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "stream", "reasoning_effort", "tools",
+                "tool_choice",
             ],
         })
     }

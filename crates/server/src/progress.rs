@@ -50,4 +50,8 @@ pub(crate) enum Finish {
     StopString(String),
     /// It is as long as it may be.
     Length,
+    /// It calls tools.
+    Calls,
+    /// A call was begun and not ended, perhaps because the answer is as long as it may be.
+    Unterminated { by_length: bool },
 }

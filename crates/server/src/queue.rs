@@ -11,6 +11,7 @@ use ds4_engine::Sampling;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::Error;
+use crate::calls::CallIds;
 use crate::progress::Progress;
 
 /// What the worker is to do.
@@ -30,6 +31,7 @@ pub(crate) struct Task {
 pub(crate) struct Job {
     id: u64,
     pub(crate) task: Task,
+    pub(crate) calls: CallIds,
     pub(crate) news: UnboundedSender<Progress>,
     pub(crate) cancel: Arc<Cancel>,
     /// Its place among those that run, once it does.
@@ -122,7 +124,7 @@ impl Queue {
     }
 
     /// Takes a place at the end.
-    pub(crate) fn enter(self: &Arc<Self>, task: Task) -> Result<Ticket, Error> {
+    pub(crate) fn enter(self: &Arc<Self>, task: Task, calls: CallIds) -> Result<Ticket, Error> {
         let mut state = self.lock();
         if state.closed {
             return Err(Error::Closing);
@@ -137,7 +139,7 @@ impl Queue {
         let cancel = Arc::new(Cancel::default());
         let id = state.next_id;
         state.next_id += 1;
-        state.waiting.push_back(Job { id, task, news, cancel: Arc::clone(&cancel), place: None });
+        state.waiting.push_back(Job { id, task, calls, news, cancel: Arc::clone(&cancel), place: None });
         self.changed.notify_one();
         Ok(Ticket { id, news: inbox, cancel, queue: Arc::clone(self) })
     }
@@ -220,11 +222,19 @@ impl Drop for Ticket {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::calls::Style;
 
     /// A task called `name`.
     pub(crate) fn task(name: &str) -> Task {
         let prompt = Prompt { text: name.into(), tokens: vec![0], ..Prompt::default() };
         Task { id: name.into(), prompt, sampling: Sampling::GREEDY, max_tokens: 1, stop: Vec::new() }
+    }
+
+    /// Enters a task whose calls have random names.
+    pub(crate) fn enter(queue: &Arc<Queue>, task: Task) -> Result<Ticket, Error> {
+        let style = Style { api: "openai", answer: "", call: "call_" };
+        let calls = CallIds::new(&style, None, "", &task);
+        queue.enter(task, calls)
     }
 
     fn name(job: &Option<Job>) -> &str {
@@ -234,7 +244,7 @@ pub(crate) mod tests {
     #[test]
     fn requests_run_in_order_and_those_that_left_do_not_run() {
         let queue = Arc::new(Queue::new(1, 9));
-        let tickets: Vec<Ticket> = ["a", "b", "c"].map(|n| queue.enter(task(n)).unwrap()).into();
+        let tickets: Vec<Ticket> = ["a", "b", "c"].map(|n| enter(&queue, task(n)).unwrap()).into();
         let job = queue.next();
         assert_eq!(name(&job), "a");
         assert_eq!(tickets[2].ahead(), Some(2));
@@ -249,44 +259,44 @@ pub(crate) mod tests {
     #[test]
     fn a_full_queue_refuses_with_a_number_and_a_time() {
         let queue = Arc::new(Queue::new(1, 1));
-        let _running = queue.enter(task("a")).unwrap();
+        let _running = enter(&queue, task("a")).unwrap();
         let _job = queue.next();
-        let waiting = queue.enter(task("b")).unwrap();
-        let Err(Error::QueueFull { waiting: 1, retry_after }) = queue.enter(task("c")) else { panic!("not refused") };
+        let waiting = enter(&queue, task("b")).unwrap();
+        let Err(Error::QueueFull { waiting: 1, retry_after }) = enter(&queue, task("c")) else { panic!("not refused") };
         assert!(retry_after >= 1);
         drop(waiting);
-        assert!(queue.enter(task("c")).is_ok(), "who leaves makes room");
+        assert!(enter(&queue, task("c")).is_ok(), "who leaves makes room");
     }
 
     #[test]
     fn as_many_requests_run_as_there_are_places() {
         let queue = Arc::new(Queue::new(2, 1));
-        let tickets: Vec<Ticket> = ["a", "b", "c"].map(|n| queue.enter(task(n)).unwrap()).into();
+        let tickets: Vec<Ticket> = ["a", "b", "c"].map(|n| enter(&queue, task(n)).unwrap()).into();
         let (a, b) = (queue.next(), queue.next());
         assert_eq!((name(&a), name(&b), tickets[2].ahead()), ("a", "b", Some(2)));
-        assert!(matches!(queue.enter(task("d")), Err(Error::QueueFull { waiting: 1, .. })));
+        assert!(matches!(enter(&queue, task("d")), Err(Error::QueueFull { waiting: 1, .. })));
         drop(a);
         let Load { running, places, waiting, .. } = queue.load();
         assert_eq!((running, places, waiting), (1, 2, 1));
-        assert!(queue.enter(task("d")).is_ok());
+        assert!(enter(&queue, task("d")).is_ok());
     }
 
     #[test]
     fn without_waiting_places_one_request_still_runs() {
         let queue = Arc::new(Queue::new(1, 0));
-        let _a = queue.enter(task("a")).unwrap();
-        assert!(queue.enter(task("b")).is_err());
+        let _a = enter(&queue, task("a")).unwrap();
+        assert!(enter(&queue, task("b")).is_err());
     }
 
     #[test]
     fn closing_refuses_who_waits_and_who_comes() {
         let queue = Arc::new(Queue::new(1, 9));
-        let mut running = queue.enter(task("a")).unwrap();
+        let mut running = enter(&queue, task("a")).unwrap();
         let job = queue.next().unwrap();
-        let mut waiting = queue.enter(task("b")).unwrap();
+        let mut waiting = enter(&queue, task("b")).unwrap();
         queue.close();
         assert!(matches!(waiting.news.try_recv(), Ok(Progress::Failed(Error::Closing))));
-        assert!(matches!(queue.enter(task("c")), Err(Error::Closing)));
+        assert!(matches!(enter(&queue, task("c")), Err(Error::Closing)));
         assert!(queue.next().is_none());
         job.news.send(Progress::Prefill { done: 1, total: 1 }).unwrap();
         assert!(running.news.try_recv().is_ok(), "the running request goes on");
@@ -296,7 +306,7 @@ pub(crate) mod tests {
     fn leaving_cancels_a_run_that_starts_before_or_after() {
         for early in [true, false] {
             let queue = Arc::new(Queue::new(1, 9));
-            let ticket = queue.enter(task("a")).unwrap();
+            let ticket = enter(&queue, task("a")).unwrap();
             let job = queue.next().unwrap();
             let flag = Arc::new(AtomicBool::new(false));
             if early {

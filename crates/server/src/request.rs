@@ -23,6 +23,8 @@ pub struct Request {
     pub think: Think,
     /// How to draw.
     pub sampling: Sampling,
+    /// The start of the random numbers, where the client gave one.
+    pub seed: Option<u64>,
     /// Most tokens to generate.
     pub max_tokens: Option<usize>,
     /// The answer ends before the first of these.
@@ -45,9 +47,14 @@ pub struct Draw {
 }
 
 impl Draw {
+    /// The seed, if there is one.
+    pub(crate) fn given_seed(&self) -> Option<u64> {
+        self.seed.filter(|seed| *seed > 0)
+    }
+
     /// The sampling for a way to think: a model that thinks is always drawn from as it was trained.
     pub fn sampling(self, think: Think) -> Sampling {
-        let seed = self.seed.filter(|s| *s > 0).unwrap_or_else(random);
+        let seed = self.given_seed().unwrap_or_else(random);
         let wanted = if think == Think::Off { self } else { Self::default() };
         Sampling {
             temperature: wanted.temperature.unwrap_or(1.0).clamp(0.0, 100.0) as f32,
@@ -60,7 +67,7 @@ impl Draw {
 }
 
 /// A number that nobody can know; the standard library draws the keys of its hash maps like this.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     std::hash::RandomState::new().build_hasher().finish().max(1)
 }
 

@@ -8,6 +8,7 @@ use ds4_dialog::{Place, Prompt, Turn, Turns, options};
 use ds4_engine::{Model, Options};
 use serde_json::{Value, json};
 
+use crate::calls::{CallIds, Style};
 use crate::log::log;
 use crate::models::Identity;
 use crate::queue::{Queue, Task, Ticket};
@@ -79,16 +80,17 @@ impl Server {
     }
 
     /// Gives a request its names and a place in the queue.
-    pub(crate) fn enter(&self, request: Request, prompt: Prompt, prefix: &str) -> Result<(Label, Ticket), Error> {
+    pub(crate) fn enter(&self, request: Request, prompt: Prompt, style: &Style) -> Result<(Label, Ticket), Error> {
         if let Some(why) = self.failure() {
             return Err(Error::Failed(why.into()));
         }
-        let id = format!("{prefix}{:x}-{}", self.started, self.next_id.fetch_add(1, Relaxed));
+        let id = format!("{}{:x}-{}", style.answer, self.started, self.next_id.fetch_add(1, Relaxed));
         let model = request.model.unwrap_or_else(|| self.identity.id.clone());
         self.trace.request(&id, &prompt, &request.sampling);
         let max_tokens = request.max_tokens.unwrap_or(self.max_tokens);
         let task = Task { id: id.clone(), prompt, sampling: request.sampling, max_tokens, stop: request.stop };
-        let ticket = self.queue.enter(task)?;
+        let calls = CallIds::new(style, request.seed, &model, &task);
+        let ticket = self.queue.enter(task, calls)?;
         Ok((Label { id, model, created: now() }, ticket))
     }
 

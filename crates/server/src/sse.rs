@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::progress::Finish;
     use crate::queue::Queue;
-    use crate::queue::tests::task;
+    use crate::queue::tests::{enter, task};
     use std::sync::Arc;
 
     /// An API of few words.
@@ -142,8 +142,8 @@ mod tests {
     async fn silence_is_broken_every_few_seconds_whatever_goes_on() {
         // H069
         let queue = Arc::new(Queue::new(1, 9));
-        let _first = queue.enter(task("first")).unwrap();
-        let ticket = queue.enter(task("second")).unwrap();
+        let _first = enter(&queue, task("first")).unwrap();
+        let ticket = enter(&queue, task("second")).unwrap();
         let mut stream = Stream { ticket, events: Terse, phase: Phase::Queued, due: Instant::now() };
         let start = Instant::now();
         let mut next = async || {
@@ -173,13 +173,13 @@ mod tests {
     async fn a_failure_ends_the_stream_with_its_reason() {
         // H070
         let queue = Arc::new(Queue::new(1, 9));
-        let ticket = queue.enter(task("a")).unwrap();
+        let ticket = enter(&queue, task("a")).unwrap();
         let due = Instant::now() + KEEPALIVE;
         let mut stream = Stream { ticket, events: Terse, phase: Phase::Queued, due };
         queue.next().unwrap().news.send(Progress::Failed(Error::Failed("broken".into()))).unwrap();
         assert_eq!(stream.next().await, ("broken".into(), false));
         // A worker that is gone is a failure too.
-        let ticket = queue.enter(task("a")).unwrap();
+        let ticket = enter(&queue, task("a")).unwrap();
         drop(queue.next());
         let mut stream = Stream { ticket, events: Terse, phase: Phase::Queued, due };
         assert_eq!(stream.next().await, ("the engine stopped without an answer".into(), false));

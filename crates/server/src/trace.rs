@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 
+use ds4_chat::{Message, ToolCall};
 use ds4_dialog::Prompt;
 use ds4_engine::Sampling;
 
@@ -50,9 +51,14 @@ impl Trace {
     }
 
     /// It has ended with this text.
-    pub(crate) fn ended(&self, id: &str, end: &End, reasoning: &str, text: &str) {
+    pub(crate) fn ended(&self, id: &str, end: &End, given: &Message) {
         let End { why, counts } = end;
         let what = format!("answer: {} tokens, {} of them reasoning, {why:?}", counts.generated, counts.reasoning);
-        self.write(id, &what, &format!("-- reasoning\n{reasoning}\n-- text\n{text}"));
+        let Message { reasoning, content, tool_calls, .. } = given;
+        let mut said = format!("-- reasoning\n{reasoning}\n-- text\n{content}");
+        for ToolCall { id, name, arguments } in tool_calls {
+            said += &format!("\n-- call {id}: {name}\n{arguments}");
+        }
+        self.write(id, &what, &said);
     }
 }

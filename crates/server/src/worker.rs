@@ -3,25 +3,28 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use ds4_chat::Event as Piece;
+use ds4_chat::{End as ComesTo, Event as Piece, ToolCall};
 use ds4_dialog::Answer;
-use ds4_engine::{Engine, Event, Finish as EngineFinish, Observe, Priority, Request};
+use ds4_engine::{Event, Finish as EngineFinish, Observe, Priority, Request};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::Error;
+use crate::calls::CallIds;
 use crate::log::log;
 use crate::progress::{Counts, End, Finish, Progress};
 use crate::queue::{Job, Task};
 use crate::server::Server;
+use crate::source::Source;
 
 /// Works until the queue is closed, with a thread for each that can run at once. Should that become impossible, health says so, and
 /// every request hears it.
-pub(crate) fn work(engine: &Engine, server: &Server) {
+pub(crate) fn work(engine: &dyn Source, server: &Server) {
     std::thread::scope(|scope| {
-        (0..engine.options().sessions).for_each(|_| drop(scope.spawn(|| work_one(engine, server))));
+        (0..server.queue.load().places).for_each(|_| drop(scope.spawn(|| work_one(engine, server))));
     });
 }
 
-fn work_one(engine: &Engine, server: &Server) {
+fn work_one(engine: &dyn Source, server: &Server) {
     if catch_unwind(AssertUnwindSafe(|| run_all(engine, server))).is_err() {
         server.fail("internal error; stderr says where".into());
     }
@@ -37,14 +40,14 @@ fn refuse_all(server: &Server) {
 }
 
 /// Runs requests until the queue is closed or the engine cannot go on.
-fn run_all(engine: &Engine, server: &Server) {
+fn run_all(engine: &dyn Source, server: &Server) {
     while server.failure().is_none() {
         let Some(mut job) = server.queue.next() else { return };
         let (news, place) = (job.news.clone(), job.place.take());
         let result = run(engine, server, job);
         drop(place);
-        if let Err(error) = engine.health() {
-            server.fail(error.to_string());
+        if let Err(why) = engine.health() {
+            server.fail(why);
         }
         // A client that has left hears nothing.
         let _ = match result {
@@ -56,22 +59,22 @@ fn run_all(engine: &Engine, server: &Server) {
 }
 
 /// Runs a request and reports all but its end; no end when its client has left.
-fn run(engine: &Engine, server: &Server, job: Job) -> Result<Option<End>, Error> {
+fn run(engine: &dyn Source, server: &Server, job: Job) -> Result<Option<End>, Error> {
     if job.cancel.wanted() {
         return Ok(None);
     }
-    let Job { task, news, cancel, .. } = job;
+    let Job { task, calls, news, cancel, .. } = job;
     let Task { id, prompt, sampling, max_tokens, stop } = task;
     let tokenizer = &server.model.tokenizer;
     let mut counts = Counts { prompt: prompt.tokens.len(), ..Counts::default() };
-    let mut answer = Answer::new(tokenizer, prompt.thinking, stop);
-    let mut told = Told { news, thinks: prompt.thinking };
+    let mut answer = Answer::new(tokenizer, prompt.thinking, prompt.tools, stop);
+    let mut told = Told { news, ids: calls, id: String::new(), calls: Vec::new() };
     let (tokens, place, stop) = (prompt.tokens, prompt.place, vec![tokenizer.eos()]);
     let (observe, priority) = (Observe::Nothing, Priority::Normal);
     let request = Request { tokens, sampling, max_tokens, stop, observe, score_from: None, priority };
     let start = Instant::now();
-    let events = engine.submit(request).map_err(|e| Error::Failed(e.to_string()))?;
-    cancel.reaches(events.cancel_flag());
+    let (events, flag) = engine.submit(request)?;
+    cancel.reaches(flag);
     let mut started = false;
     let mut why = None;
     for event in events {
@@ -86,10 +89,13 @@ fn run(engine: &Engine, server: &Server, job: Job) -> Result<Option<End>, Error>
             }
             Event::Token(token) => {
                 counts.generated += 1;
+                counts.reasoning += usize::from(answer.thinks());
                 told.pieces(answer.push(token.id));
-                counts.reasoning += usize::from(told.thinks);
-                if let Some(stop) = answer.stopped() {
-                    why = Some(Finish::StopString(stop.to_owned()));
+                why = answer.stopped().map(|stop| Finish::StopString(stop.to_owned()));
+                if answer.is_done() {
+                    why = Some(Finish::Calls);
+                }
+                if why.is_some() {
                     break; // dropping the events cancels the rest
                 }
             }
@@ -104,20 +110,41 @@ fn run(engine: &Engine, server: &Server, job: Job) -> Result<Option<End>, Error>
             Event::Scored { .. } | Event::Observed(_) => {}
         }
     }
-    let (pieces, turn) = answer.finish();
+    let why = why.ok_or_else(|| Error::Failed("the engine stopped without an answer".into()))?;
+    let (pieces, mut turn, comes_to) = answer.finish();
     told.pieces(pieces);
-    let end = End { why: why.ok_or_else(|| Error::Failed("the engine stopped without an answer".into()))?, counts };
+    turn.given.tool_calls = told.calls;
     server.remember(place, &turn);
+    let end = End { why: finish(&id, why, comes_to), counts };
     log_end(&id, &end, start);
-    server.trace.ended(&id, &end, &turn.given.reasoning, &turn.given.content);
+    server.trace.ended(&id, &end, &turn.given);
     Ok(Some(end))
 }
 
-/// Tells the client.
+/// Why an answer has ended that comes to text, to calls, or to neither.
+fn finish(id: &str, why: Finish, comes_to: ComesTo) -> Finish {
+    match comes_to {
+        ComesTo::Text => why,
+        ComesTo::Calls => Finish::Calls,
+        ComesTo::Unterminated => {
+            log(format_args!("{id}: unterminated tool call"));
+            Finish::Unterminated { by_length: why == Finish::Length }
+        }
+        ComesTo::Unparsable => {
+            log(format_args!("{id}: a tool call that cannot be read is given as text"));
+            why
+        }
+    }
+}
+
+/// What the client is told.
 struct Told {
-    news: tokio::sync::mpsc::UnboundedSender<Progress>,
-    /// Whether only reasoning came so far.
-    thinks: bool,
+    news: UnboundedSender<Progress>,
+    ids: CallIds,
+    /// Of the call that has begun.
+    id: String,
+    /// Calls that are complete.
+    calls: Vec<ToolCall>,
 }
 
 impl Told {
@@ -125,9 +152,20 @@ impl Told {
         let _ = self.news.send(news); // a client that has left has cancelled
     }
 
+    /// Passes pieces on; calls get their names.
     fn pieces(&mut self, pieces: Vec<Piece>) {
-        for piece in pieces {
-            self.thinks &= matches!(piece, Piece::Reasoning(_));
+        for mut piece in pieces {
+            match &mut piece {
+                Piece::Call(call) => {
+                    call.id = self.ids.next(&call.name);
+                    self.id.clone_from(&call.id);
+                }
+                Piece::Called(call) => {
+                    call.id.clone_from(&self.id);
+                    self.calls.push(call.clone());
+                }
+                _ => {}
+            }
             self.tell(Progress::Piece(piece));
         }
     }
@@ -140,6 +178,8 @@ fn log_end(id: &str, end: &End, start: Instant) {
         Finish::Stop => "stop",
         Finish::StopString(_) => "stop string",
         Finish::Length => "length",
+        Finish::Calls => "tool calls",
+        Finish::Unterminated { .. } => "unterminated",
     };
     let Counts { prompt, cached, generated, .. } = counts;
     let seconds = start.elapsed().as_secs_f64();
@@ -151,9 +191,9 @@ fn log_end(id: &str, end: &End, start: Instant) {
 mod tests {
     use super::*;
     use crate::Config;
-    use crate::queue::tests::task;
+    use crate::queue::tests::{enter, task};
     use crate::trace::Trace;
-    use ds4_engine::{Model, Options};
+    use ds4_engine::{Engine, Model, Options};
     use std::sync::Arc;
 
     #[test]
@@ -169,7 +209,7 @@ mod tests {
         assert!(well && health["status"] == "ok");
 
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let mut ticket = server.queue.enter(task("a")).unwrap();
+        let mut ticket = enter(&server.queue, task("a")).unwrap();
         server.fail("the device is gone".into());
         std::thread::scope(|scope| {
             scope.spawn(|| work(&engine, &server));

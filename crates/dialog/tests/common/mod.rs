@@ -59,7 +59,8 @@ pub(crate) fn answer(prompt: &Prompt, ids: &[u32], turns: &Turns) -> Turn {
 
 /// The answer to a prompt when the model samples `ids` until a stop string comes.
 pub(crate) fn stopped(prompt: &Prompt, ids: &[u32], stop: &[&str]) -> Turn {
-    let mut answer = Answer::new(tokenizer(), prompt.thinking, stop.iter().map(|s| s.to_string()).collect());
+    let mut answer =
+        Answer::new(tokenizer(), prompt.thinking, prompt.tools.clone(), stop.iter().map(|s| s.to_string()).collect());
     for id in ids {
         answer.push(*id);
         if answer.stopped().is_some() {

@@ -147,6 +147,7 @@ impl Body {
             conversation: conversation(&system, tools, format.and_then(|f| f.schema), messages),
             think,
             sampling: draw.sampling(think),
+            seed: draw.given_seed(),
             max_tokens: self.max_tokens.map(|n| n.min(u32::MAX.into()) as usize),
             stop: stops("stop_sequences", self.stop_sequences.unwrap_or_default())?,
         })

@@ -14,11 +14,14 @@ use serde_json::json;
 pub use body::Body;
 
 use crate::body::read;
+use crate::calls::Style;
 use crate::error::json_response;
 use crate::server::Server;
 use crate::sse::stream;
 use crate::whole::whole;
 use crate::{Error, Request};
+
+const STYLE: Style = Style { api: "anthropic", answer: "msg_", call: "toolu_" };
 
 /// `POST /v1/messages`
 pub(crate) async fn messages(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
@@ -35,7 +38,7 @@ pub(crate) async fn count_tokens(State(server): State<Arc<Server>>, request: Htt
 
 async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, Error> {
     let (request, prompt, streams) = prepare(&server, request).await?;
-    let (label, ticket) = server.enter(request, prompt, "msg_")?;
+    let (label, ticket) = server.enter(request, prompt, &STYLE)?;
     match streams {
         true => Ok(stream(ticket, reply::Blocks::new(label))),
         false => Ok(reply::whole(&label, &whole(ticket).await?)),

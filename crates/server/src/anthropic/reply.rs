@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use ds4_chat::Event as Piece;
+use ds4_chat::{Event as Piece, ToolCall};
 use serde_json::{Value, json};
 
 use crate::Error;
@@ -18,7 +18,13 @@ pub(crate) fn whole(label: &Label, answer: &Whole) -> Response {
     if !answer.reasoning.is_empty() {
         content.push(json!({"type": "thinking", "thinking": answer.reasoning, "signature": label.id}));
     }
-    content.push(json!({"type": "text", "text": answer.text}));
+    if !answer.text.is_empty() || answer.calls.is_empty() {
+        content.push(json!({"type": "text", "text": answer.text}));
+    }
+    for ToolCall { id, name, arguments } in &answer.calls {
+        let input: Value = serde_json::from_str(arguments).unwrap_or_else(|_| json!({}));
+        content.push(json!({"type": "tool_use", "id": id, "name": name, "input": input}));
+    }
     let mut message = message(label, content.into(), &answer.end.counts);
     let (reason, sequence) = stop_reason(&answer.end.why);
     message["stop_reason"] = reason.into();
@@ -32,30 +38,36 @@ pub(crate) struct Blocks {
     /// What the open block holds; none before the first.
     open: Option<Kind>,
     index: usize,
+    /// Whether there was more than thinking.
+    said: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Thinking,
     Text,
+    ToolUse,
 }
 
 impl Blocks {
     pub(crate) fn new(label: Label) -> Self {
-        Self { label, open: None, index: 0 }
+        Self { label, open: None, index: 0, said: false }
     }
 
-    /// Opens a block, unless one of its kind is open.
+    /// Opens a block of thinking or text, unless one is open.
     fn switch(&mut self, kind: Kind) -> String {
-        if self.open == Some(kind) {
-            return String::new();
+        match kind {
+            _ if self.open == Some(kind) => String::new(),
+            Kind::Thinking => self.open(kind, json!({"type": "thinking", "thinking": "", "signature": ""})),
+            _ => self.open(kind, json!({"type": "text", "text": ""})),
         }
+    }
+
+    /// Opens a block after closing the one before.
+    fn open(&mut self, kind: Kind, block: Value) -> String {
         let closed = self.close();
         self.open = Some(kind);
-        let block = match kind {
-            Kind::Thinking => json!({"type": "thinking", "thinking": "", "signature": ""}),
-            Kind::Text => json!({"type": "text", "text": ""}),
-        };
+        self.said |= kind != Kind::Thinking;
         closed + &event("content_block_start", json!({"index": self.index, "content_block": block}))
     }
 
@@ -87,12 +99,19 @@ impl Events for Blocks {
                 self.switch(Kind::Thinking) + &self.delta(json!({"type": "thinking_delta", "thinking": part}))
             }
             Piece::Text(part) => self.switch(Kind::Text) + &self.delta(json!({"type": "text_delta", "text": part})),
+            Piece::Call(ToolCall { id, name, .. }) => {
+                self.open(Kind::ToolUse, json!({"type": "tool_use", "id": id, "name": name, "input": {}}))
+            }
+            Piece::Arguments(part) => self.delta(json!({"type": "input_json_delta", "partial_json": part})),
+            // Who was told of a call that broke off knows by its input, which is no JSON.
+            Piece::Called(_) | Piece::Broken(_) => self.close(),
         }
     }
 
     fn ended(&mut self, end: &End) -> String {
-        // An answer has a text, even if it is empty.
-        let mut text = self.switch(Kind::Text) + &self.close();
+        // An answer that calls nothing has a text, even if it is empty.
+        let empty = if self.said { String::new() } else { self.switch(Kind::Text) };
+        let mut text = empty + &self.close();
         let (reason, sequence) = stop_reason(&end.why);
         let delta = json!({"stop_reason": reason, "stop_sequence": sequence});
         text += &event("message_delta", json!({"delta": delta, "usage": usage(&end.counts)}));
@@ -130,7 +149,9 @@ fn stop_reason(why: &Finish) -> (&'static str, Value) {
     match why {
         Finish::Stop => ("end_turn", Value::Null),
         Finish::StopString(stop) => ("stop_sequence", stop.as_str().into()),
-        Finish::Length => ("max_tokens", Value::Null),
+        Finish::Length | Finish::Unterminated { by_length: true } => ("max_tokens", Value::Null),
+        Finish::Unterminated { by_length: false } => ("end_turn", Value::Null),
+        Finish::Calls => ("tool_use", Value::Null),
     }
 }
 

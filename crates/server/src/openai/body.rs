@@ -189,6 +189,7 @@ impl Body {
             conversation: conversation(&system, functions(tools)?, schema, messages),
             think,
             sampling: draw.sampling(think),
+            seed: draw.given_seed(),
             max_tokens: self.max_completion_tokens.or(self.max_tokens).map(|n| n.min(u32::MAX.into()) as usize),
             stop: stops("stop", stop)?,
         })

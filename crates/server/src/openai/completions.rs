@@ -12,11 +12,14 @@ use super::Body;
 use super::reply::{data, finish_reason, usage};
 use crate::Error;
 use crate::body::read;
+use crate::calls::Style;
 use crate::error::json_response;
 use crate::progress::{Counts, End};
 use crate::server::{Label, Server};
 use crate::sse::{Events, stream};
 use crate::whole::whole;
+
+const STYLE: Style = Style { api: "openai", answer: "cmpl-", call: "call_" };
 
 /// `POST /v1/completions`
 pub(crate) async fn completions(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
@@ -35,7 +38,7 @@ async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, E
             Ok((request, prompt, streams, with_usage))
         })
         .await?;
-    let (label, ticket) = server.enter(request, prompt, "cmpl-")?;
+    let (label, ticket) = server.enter(request, prompt, &STYLE)?;
     if streams {
         return Ok(stream(ticket, Texts { label, with_usage }));
     }
@@ -57,7 +60,8 @@ impl Events for Texts {
     }
 
     fn piece(&mut self, piece: Piece) -> String {
-        let (Piece::Reasoning(text) | Piece::Text(text)) = piece;
+        // Completions offer no tools, so there are no calls.
+        let (Piece::Reasoning(text) | Piece::Text(text)) = piece else { return String::new() };
         data(&object(&self.label, &text, None))
     }
 

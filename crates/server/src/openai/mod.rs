@@ -12,10 +12,13 @@ use axum::response::Response;
 pub use body::Body;
 pub(crate) use completions::completions;
 
+use crate::calls::Style;
 use crate::server::Server;
 use crate::sse::stream;
 use crate::whole::whole;
 use crate::{Error, body::read};
+
+const STYLE: Style = Style { api: "openai", answer: "chatcmpl-", call: "call_" };
 
 /// `POST /v1/chat/completions`
 pub(crate) async fn chat(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
@@ -33,7 +36,7 @@ async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, E
             Ok((request, prompt, streams, with_usage))
         })
         .await?;
-    let (label, ticket) = server.enter(request, prompt, "chatcmpl-")?;
+    let (label, ticket) = server.enter(request, prompt, &STYLE)?;
     match streams {
         true => Ok(stream(ticket, reply::Chunks::new(label, with_usage))),
         false => Ok(reply::whole(&label, &whole(ticket).await?)),

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use ds4_chat::Event as Piece;
+use ds4_chat::{Event as Piece, ToolCall};
 use serde_json::{Value, json};
 
 use crate::Error;
@@ -18,21 +18,32 @@ pub(crate) fn whole(label: &Label, answer: &Whole) -> Response {
     if !answer.reasoning.is_empty() {
         message["reasoning_content"] = answer.reasoning.as_str().into();
     }
+    if !answer.calls.is_empty() {
+        message["tool_calls"] = answer.calls.iter().map(tool_call).collect();
+    }
     let choice = json!({"index": 0, "message": message, "finish_reason": finish_reason(&answer.end.why)});
     let mut body = object(label, "chat.completion", json!([choice]));
     body["usage"] = usage(&answer.end.counts);
     json_response(StatusCode::OK, &body)
 }
 
-/// The answer in chunks: role, reasoning, content, finish, usage if it is wanted, `[DONE]`.
+/// A call that is complete.
+fn tool_call(call: &ToolCall) -> Value {
+    let function = json!({"name": call.name, "arguments": call.arguments});
+    json!({"id": call.id, "type": "function", "function": function})
+}
+
+/// The answer in chunks: role, reasoning, content, calls, finish, usage if it is wanted, `[DONE]`.
 pub(crate) struct Chunks {
     label: Label,
     with_usage: bool,
+    /// Of the call under way, or the next.
+    index: usize,
 }
 
 impl Chunks {
     pub(crate) fn new(label: Label, with_usage: bool) -> Self {
-        Self { label, with_usage }
+        Self { label, with_usage, index: 0 }
     }
 
     fn chunk(&self, delta: Value, finish_reason: Option<&str>) -> String {
@@ -50,6 +61,20 @@ impl Events for Chunks {
         match piece {
             Piece::Reasoning(part) => self.chunk(json!({"reasoning_content": part}), None),
             Piece::Text(part) => self.chunk(json!({"content": part}), None),
+            Piece::Call(call) => {
+                let function = json!({"name": call.name, "arguments": ""});
+                let begun = json!({"index": self.index, "id": call.id, "type": "function", "function": function});
+                self.chunk(json!({"tool_calls": [begun]}), None)
+            }
+            Piece::Arguments(part) => {
+                let more = json!({"index": self.index, "function": {"arguments": part}});
+                self.chunk(json!({"tool_calls": [more]}), None)
+            }
+            // Who was told of a call that broke off knows by its arguments, which are no JSON.
+            Piece::Called(_) | Piece::Broken(_) => {
+                self.index += 1;
+                String::new()
+            }
         }
     }
 
@@ -80,6 +105,8 @@ pub(crate) fn finish_reason(why: &Finish) -> &'static str {
     match why {
         Finish::Stop | Finish::StopString(_) => "stop",
         Finish::Length => "length",
+        Finish::Calls => "tool_calls",
+        Finish::Unterminated { .. } => "error",
     }
 }
 

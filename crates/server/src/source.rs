@@ -1,0 +1,32 @@
+//! Where tokens come from: the engine, or in tests a script.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ds4_engine::{Engine, Event, Request};
+
+use crate::Error;
+
+/// The events of a request, and the flag that cancels it.
+pub(crate) type Submitted<'s> = (Box<dyn Iterator<Item = Event> + 's>, Arc<AtomicBool>);
+
+/// What runs requests.
+pub(crate) trait Source: Sync {
+    /// Runs a request; dropping the events cancels it.
+    fn submit(&self, request: Request) -> Result<Submitted<'_>, Error>;
+
+    /// Why it cannot run any more, if it cannot.
+    fn health(&self) -> Result<(), String>;
+}
+
+impl Source for Engine {
+    fn submit(&self, request: Request) -> Result<Submitted<'_>, Error> {
+        let run = Engine::submit(self, request).map_err(|e| Error::Failed(e.to_string()))?;
+        let flag = run.cancel_flag();
+        Ok((Box::new(run), flag))
+    }
+
+    fn health(&self) -> Result<(), String> {
+        Engine::health(self).map_err(|e| e.to_string())
+    }
+}
