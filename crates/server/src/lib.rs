@@ -31,6 +31,8 @@ mod stall;
 mod text;
 mod trace;
 mod whole;
+#[cfg(test)]
+mod wire;
 mod worker;
 
 pub use error::Error;

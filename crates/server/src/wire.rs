@@ -1,0 +1,289 @@
+//! What clients see, byte by byte, when the model writes what a script says: every answer of both APIs, whole and streamed,
+//! is kept in `tests/wire/`. `DS4_UPDATE_GOLDEN=1 cargo test -p ds4-server wire` writes these files anew.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, LazyLock};
+
+use axum::body::Body;
+use axum::http::Request as HttpRequest;
+use ds4_engine::{Event, Finish, Model, Options, Request, Token, Usage};
+use http_body_util::BodyExt;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+
+use crate::routes::router;
+use crate::server::Server;
+use crate::source::{Source, Submitted};
+use crate::trace::Trace;
+use crate::worker::work;
+use crate::{Config, Error};
+
+static MODEL: LazyLock<Arc<Model>> =
+    LazyLock::new(|| Arc::new(Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap()));
+
+/// Plays the same tokens to every request.
+struct Script {
+    tokens: Vec<u32>,
+    end: Result<Finish, &'static str>,
+}
+
+impl Source for Script {
+    fn submit(&self, request: Request) -> Result<Submitted<'_>, Error> {
+        let total = request.tokens.len();
+        let usage = Usage { prompt: total, generated: self.tokens.len(), ..Usage::default() };
+        let end = match self.end {
+            Ok(finish) => Event::Finished(finish, usage),
+            Err(why) => Event::Failed(why.into()),
+        };
+        let tokens = self.tokens.iter().map(|id| Event::Token(Token { id: *id, observed: None }));
+        let before = [Event::Prefill { done: 0, total }, Event::Prefill { done: total, total }];
+        Ok((Box::new(before.into_iter().chain(tokens).chain([end])), Arc::new(AtomicBool::new(false))))
+    }
+
+    fn health(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Status and body.
+type Answer = (u16, String);
+
+/// A server whose model writes `text`.
+fn serve<T>(
+    text: &str,
+    end: Result<Finish, &'static str>,
+    test: impl FnOnce(&dyn Fn(&str, &Value) -> Answer) -> T,
+) -> T {
+    let script = Script { tokens: MODEL.tokenizer.encode(text), end };
+    let options = Options { context: 4096, sessions: 1, ..Options::default() };
+    let config =
+        Config { host: String::new(), port: 0, cors: false, max_tokens: 1000, queue: 9, turns: None, trace: None };
+    let server = Arc::new(Server::new(Arc::clone(&MODEL), &options, &config, Trace::new(None).unwrap()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| work(&script, &server));
+        let service = TowerToHyperService::new(router(Arc::clone(&server)));
+        let result = test(&|path, body| {
+            let request = HttpRequest::post(path).body(Body::from(body.to_string())).unwrap();
+            runtime.block_on(async {
+                let response = service.call(request).await.unwrap();
+                let status = response.status().as_u16();
+                let bytes = response.into_body().collect().await.unwrap().to_bytes();
+                (status, String::from_utf8(bytes.to_vec()).unwrap())
+            })
+        });
+        server.queue.close();
+        result
+    })
+}
+
+/// What is different every time, replaced: ids by their order, times by nothing; comments depend on the clock.
+fn normal(answer: &str) -> String {
+    let mut ids: Vec<String> = Vec::new();
+    let mut out = String::new();
+    let mut rest = answer.split_inclusive("\n\n").filter(|event| !event.starts_with(": ")).collect::<String>();
+    while let Some((at, prefix)) = ["chatcmpl-", "msg_", "call_", "toolu_"]
+        .iter()
+        .filter_map(|p| Some((rest.find(&format!("\"{p}"))? + 1, p)))
+        .min()
+    {
+        let end = at + rest[at..].find('"').unwrap();
+        let id = rest[at..end].to_owned();
+        let known = ids.iter().position(|other| *other == id).unwrap_or_else(|| {
+            ids.push(id);
+            ids.len() - 1
+        });
+        out += &format!("{}{prefix}{known}", &rest[..at]);
+        rest = rest[end..].to_owned();
+    }
+    out += &rest;
+    let created = |part: &str| part.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned();
+    let mut parts = out.split("\"created\":");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| all + "\"created\":0" + &created(part))
+}
+
+/// What both APIs are asked.
+#[derive(Clone, Copy)]
+struct Ask {
+    think: bool,
+    tools: bool,
+    stop: Option<&'static str>,
+}
+
+const PLAIN: Ask = Ask { think: false, tools: false, stop: None };
+const TOOLS: Ask = Ask { think: true, tools: true, stop: None };
+
+impl Ask {
+    fn chat(self, stream: bool) -> Value {
+        let parameters =
+            json!({"type": "object", "properties": {"path": {"type": "string"}, "lines": {"type": "integer"}}});
+        let tool = json!({"type": "function", "function": {"name": "read", "parameters": parameters}});
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "q"}], "think": self.think});
+        if stream {
+            body["stream"] = true.into();
+            body["stream_options"] = json!({"include_usage": true});
+        }
+        if self.tools {
+            body["tools"] = json!([tool]);
+        }
+        if let Some(stop) = self.stop {
+            body["stop"] = stop.into();
+        }
+        body
+    }
+
+    fn messages(self, stream: bool) -> Value {
+        let chat = self.chat(false);
+        let kind = if self.think { "adaptive" } else { "disabled" };
+        let mut body =
+            json!({"model": "m", "max_tokens": 1000, "messages": chat["messages"], "thinking": {"type": kind}});
+        body["stream"] = stream.into();
+        if self.tools {
+            let function = &chat["tools"][0]["function"];
+            body["tools"] = json!([{"name": function["name"], "input_schema": function["parameters"]}]);
+        }
+        if let Some(stop) = self.stop {
+            body["stop_sequences"] = json!([stop]);
+        }
+        body
+    }
+}
+
+/// Asks all of the APIs, and compares with the file.
+#[track_caller]
+fn assert_golden(name: &str, ask: Ask, text: &str, end: Result<Finish, &'static str>) {
+    let answers = serve(text, end, |post| {
+        let mut answers = format!("The model writes:\n{text}\n");
+        for (title, path, body) in [
+            ("chat", "/v1/chat/completions", ask.chat(false)),
+            ("chat, streamed", "/v1/chat/completions", ask.chat(true)),
+            ("messages", "/v1/messages", ask.messages(false)),
+            ("messages, streamed", "/v1/messages", ask.messages(true)),
+        ] {
+            let (status, body) = post(path, &body);
+            answers += &format!("\n== {title}\n{status}\n{}", normal(&body));
+        }
+        answers
+    });
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/wire/{name}.txt"));
+    if std::env::var_os("DS4_UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, &answers).unwrap();
+    }
+    let expected = std::fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(answers, expected, "{}: DS4_UPDATE_GOLDEN=1 writes it anew", file.display());
+}
+
+const STOP: Result<Finish, &str> = Ok(Finish::Stop);
+const LENGTH: Result<Finish, &str> = Ok(Finish::Length);
+
+/// A call of `read`.
+fn invoke(path: &str, lines: &str) -> String {
+    format!(
+        "<｜DSML｜invoke name=\"read\">\n<｜DSML｜parameter name=\"path\" string=\"true\">{path}</｜DSML｜parameter>\n\
+         <｜DSML｜parameter name=\"lines\" string=\"false\">{lines}</｜DSML｜parameter>\n</｜DSML｜invoke>\n"
+    )
+}
+
+fn block(calls: &str) -> String {
+    format!("\n\n<｜DSML｜tool_calls>\n{calls}</｜DSML｜tool_calls>")
+}
+
+#[test]
+fn text() {
+    assert_golden("text", PLAIN, "The answer is 42.", STOP);
+}
+
+#[test]
+fn reasoning() {
+    assert_golden("reasoning", Ask { think: true, ..PLAIN }, "let me see</think>42", STOP);
+    assert_golden("only_reasoning", Ask { think: true, ..PLAIN }, "let me", LENGTH);
+}
+
+#[test]
+fn tools() {
+    // H092, H095, H105, H120
+    let call = block(&invoke("a \"b\"\n.rs", "10"));
+    assert_golden("tool", TOOLS, &format!("hm</think>I read it.{call} and nothing after it"), STOP);
+    assert_golden("tool_only", Ask { think: false, ..TOOLS }, &call, STOP);
+}
+
+#[test]
+fn parallel_tools() {
+    // H093
+    let calls = block(&(invoke("a", "1") + &invoke("b", "\"2\"")));
+    assert_golden("parallel_tools", TOOLS, &format!("hm</think>{calls}"), STOP);
+}
+
+#[test]
+fn tools_in_reasoning_that_never_ends() {
+    assert_golden("tool_in_reasoning", TOOLS, &format!("I read it.{}", block(&invoke("a", "1"))), STOP);
+}
+
+#[test]
+fn tools_that_break_off() {
+    // H100, H101
+    let calls = block(&(invoke("a", "1") + &invoke("b", "2")));
+    let cut = calls.rfind("2</").unwrap();
+    assert_golden("tool_cut", Ask { think: false, ..TOOLS }, &format!("I read it.{}", &calls[..cut]), LENGTH);
+    let first = block(&invoke("a", "1"));
+    let cut = first.find("</").unwrap();
+    assert_golden("tool_unterminated", Ask { think: false, ..TOOLS }, &first[..cut], STOP);
+    assert_golden("tool_unparsable", Ask { think: false, ..TOOLS }, &block("read a\n"), STOP);
+}
+
+#[test]
+fn tools_that_are_not_on_offer() {
+    // H097
+    assert_golden("tools_not_offered", PLAIN, &block(""), STOP);
+    let raw = block(&invoke("a", "1"));
+    serve(&raw, STOP, |post| {
+        for (path, mut body, none) in [
+            ("/v1/chat/completions", TOOLS.chat(false), json!("none")),
+            ("/v1/messages", TOOLS.messages(false), json!({"type": "none"})),
+        ] {
+            body["tool_choice"] = none;
+            let (_, answer) = post(path, &body);
+            assert!(
+                answer.contains("tool_calls>") && !answer.contains("\"tool_calls\"") && !answer.contains("tool_use")
+            );
+        }
+    });
+}
+
+#[test]
+fn stop_strings() {
+    assert_golden("stop", Ask { stop: Some(" is"), ..PLAIN }, "The answer is 42.", STOP);
+}
+
+#[test]
+fn length() {
+    assert_golden("length", PLAIN, "The answer", LENGTH);
+}
+
+#[test]
+fn errors() {
+    assert_golden("error", PLAIN, "The answer", Err("the device is gone"));
+}
+
+#[test]
+fn a_seed_gives_calls_the_same_names_again() {
+    // H111
+    let calls = block(&(invoke("a", "1") + &invoke("a", "1")));
+    serve(&format!("hm</think>{calls}"), STOP, |post| {
+        let ask = |stream: bool, seed: u64| {
+            let mut body = TOOLS.chat(stream);
+            body["seed"] = seed.into();
+            let (_, answer) = post("/v1/chat/completions", &body);
+            let ids = answer.match_indices("\"call_").map(|(at, _)| answer[at + 1..at + 38].to_owned());
+            ids.collect::<Vec<_>>()
+        };
+        let ids = ask(false, 7);
+        assert!(ids.len() == 2 && ids[0] != ids[1]);
+        assert_eq!(ask(true, 7), ids);
+        assert_ne!(ask(false, 8), ids);
+        assert_ne!(ask(false, 0), ask(false, 0));
+    });
+}
