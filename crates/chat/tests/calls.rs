@@ -172,7 +172,7 @@ fn what_is_missing_or_misplaced_is_thought_of() {
         let text = "no <｜DSML｜parameter name=\\\"b\\\">1";
         format!("{{\"a\":\"{text}\"}}")
     });
-    assert_arguments("{\"n\": \"5\", \"text\": \"</b>\"}", r#"{"n":"5","text":"</b>"}"#);
+    assert_arguments("{\"n\": \"5\", \"text\": \"</b>\"}", r#"{"n":5,"text":"</b>"}"#);
     assert_arguments(&(p("a", "1") + &p("a", "2")), r#"{"a":"1"}"#);
     let open = "<｜DSML｜invoke name=\"f\">";
     assert_calls(&block(&format!("{open}{}{open}{}", p("a", "1"), p("a", "2"))), "", &[r#"{"a":"1"}"#, r#"{"a":"2"}"#]);
@@ -339,7 +339,8 @@ fn arguments() -> impl Strategy<Value = String> {
         "\\PC{0,12}",
         "[<>/&a-z\\n ]{0,12}",
         Just("</｜DSML｜parameter>".to_owned()),
-        Just("</｜DSML｜invoke>".into())
+        Just("</｜DSML｜invoke>".into()),
+        Just(" <｜DSML｜parameter name=\"b\">1".into()),
     ];
     let leaf = prop_oneof![
         text.prop_map(serde_json::Value::from),

@@ -3,10 +3,11 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::body::Body;
 use axum::http::Request as HttpRequest;
+use ds4_dialog::Turns;
 use ds4_engine::{Event, Finish, Model, Options, Request, Token, Usage};
 use http_body_util::BodyExt;
 use hyper::service::Service;
@@ -27,6 +28,8 @@ static MODEL: LazyLock<Arc<Model>> =
 struct Script {
     tokens: Vec<u32>,
     end: Result<Finish, &'static str>,
+    /// The prompts so far.
+    asked: Mutex<Vec<Vec<u32>>>,
 }
 
 impl Source for Script {
@@ -38,6 +41,7 @@ impl Source for Script {
             Err(why) => Event::Failed(why.into()),
         };
         let tokens = self.tokens.iter().map(|id| Event::Token(Token { id: *id, observed: None }));
+        self.asked.lock().unwrap().push(request.tokens);
         let before = [Event::Prefill { done: 0, total }, Event::Prefill { done: total, total }];
         Ok((Box::new(before.into_iter().chain(tokens).chain([end])), Arc::new(AtomicBool::new(false))))
     }
@@ -56,16 +60,21 @@ fn serve<T>(
     end: Result<Finish, &'static str>,
     test: impl FnOnce(&dyn Fn(&str, &Value) -> Answer) -> T,
 ) -> T {
-    let script = Script { tokens: MODEL.tokenizer.encode(text), end };
+    perform(&Script { tokens: MODEL.tokenizer.encode(text), end, asked: Mutex::default() }, test)
+}
+
+/// A server whose model follows the script.
+fn perform<T>(script: &Script, test: impl FnOnce(&dyn Fn(&str, &Value) -> Answer) -> T) -> T {
     let options = Options { context: 4096, sessions: 1, ..Options::default() };
-    let config =
-        Config { host: String::new(), port: 0, cors: false, max_tokens: 1000, queue: 9, turns: None, trace: None };
+    let turns = Some(Arc::new(Turns::new(9)));
+    let config = Config { host: String::new(), port: 0, cors: false, max_tokens: 1000, queue: 9, turns, trace: None };
     let server = Arc::new(Server::new(Arc::clone(&MODEL), &options, &config, Trace::new(None).unwrap()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(|| work(&script, &server));
+        scope.spawn(|| work(script, &server));
+        let _close = Close(&server);
         let service = TowerToHyperService::new(router(Arc::clone(&server)));
-        let result = test(&|path, body| {
+        test(&|path, body| {
             let request = HttpRequest::post(path).body(Body::from(body.to_string())).unwrap();
             runtime.block_on(async {
                 let response = service.call(request).await.unwrap();
@@ -73,10 +82,17 @@ fn serve<T>(
                 let bytes = response.into_body().collect().await.unwrap().to_bytes();
                 (status, String::from_utf8(bytes.to_vec()).unwrap())
             })
-        });
-        server.queue.close();
-        result
+        })
     })
+}
+
+/// Lets the worker end, also when a test fails.
+struct Close<'s>(&'s Server);
+
+impl Drop for Close<'_> {
+    fn drop(&mut self) {
+        self.0.queue.close();
+    }
 }
 
 /// What is different every time, replaced: ids by their order, times by nothing; comments depend on the clock.
@@ -250,6 +266,46 @@ fn tools_that_are_not_on_offer() {
                 answer.contains("tool_calls>") && !answer.contains("\"tool_calls\"") && !answer.contains("tool_use")
             );
         }
+    });
+}
+
+#[test]
+fn completions_tell_nothing_apart() {
+    let raw = format!("hm</think>{}", block(&invoke("a", "1")));
+    let body = json!({"prompt": "q", "tools": TOOLS.chat(false)["tools"]});
+    serve(&raw, STOP, |post| {
+        let (_, answer) = post("/v1/completions", &body);
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(
+            (&answer["choices"][0]["text"], &answer["choices"][0]["finish_reason"]),
+            (&json!(raw), &json!("stop"))
+        );
+    });
+}
+
+#[test]
+fn calls_come_back_with_the_tokens_with_which_they_were_sampled() {
+    // H107: each character is a token, which is how no text is tokenised.
+    let tokenizer = &MODEL.tokenizer;
+    let spell = |text: &str| text.chars().flat_map(|c| tokenizer.encode_inert(&c.to_string())).collect::<Vec<_>>();
+    let id = |token: &str| tokenizer.id(token).unwrap();
+    let calls = block(&(invoke("a", "1") + &invoke("b", "2")));
+    let calls = calls.split("｜DSML｜").map(spell).collect::<Vec<_>>().join(&id("｜DSML｜"));
+    let tokens = [spell("hm"), vec![id("</think>")], spell("I read it."), calls].concat();
+    let script = Script { tokens, end: STOP, asked: Mutex::default() };
+    perform(&script, |post| {
+        let mut body = TOOLS.chat(false);
+        let (_, answer) = post("/v1/chat/completions", &body);
+        let mut message = serde_json::from_str::<Value>(&answer).unwrap()["choices"][0]["message"].take();
+        let ids = [&message["tool_calls"][0]["id"], &message["tool_calls"][1]["id"]].map(Value::clone);
+        message["tool_calls"][0]["function"]["arguments"] = json!("{\"lines\": 1.0, \"path\": \"a\"}");
+        let results = ids.map(|id| json!({"role": "tool", "tool_call_id": id, "content": "done"}));
+        body["messages"].as_array_mut().unwrap().extend([&[message][..], &results].concat());
+        post("/v1/chat/completions", &body);
+        let asked = script.asked.lock().unwrap();
+        let sampled = [&asked[0][..], &script.tokens, &[tokenizer.eos()]].concat();
+        assert_eq!(tokenizer.decode(&asked[1][..sampled.len()]), tokenizer.decode(&sampled));
+        assert_eq!(asked[1][..sampled.len()], sampled);
     });
 }
 

@@ -73,7 +73,7 @@ impl Frame {
         Self {
             form,
             text: String::new(),
-            nests: string != Some(true) || !types.name_text(),
+            nests: string != Some(true) || !types.allow_text(),
             marked: tag.marked,
             types,
             string: string.unwrap_or(types.allow_text()),
@@ -123,7 +123,7 @@ impl Block {
         match self.frames.last().map(|frame| frame.form) {
             _ if self.lost => self.look_for_end(c),
             None | Some(Form::Object) => self.between_tags(c, tools, out),
-            Some(_) => self.in_value(c, out),
+            Some(_) => self.in_value(c, tools, out),
         }
     }
 
@@ -247,7 +247,7 @@ impl Block {
         Step::More
     }
 
-    fn in_value(&mut self, c: char, out: &mut Vec<Event>) -> Step {
+    fn in_value(&mut self, c: char, tools: &Tools, out: &mut Vec<Event>) -> Step {
         let Some(frame) = self.frames.last() else { return Step::Broken(0) };
         if self.tag.is_empty() {
             match c {
@@ -266,7 +266,7 @@ impl Block {
                 let last = self.tag.pop();
                 let text = std::mem::take(&mut self.tag);
                 text.chars().for_each(|c| self.literal(c, out));
-                last.map_or(Step::More, |c| self.in_value(c, out))
+                last.map_or(Step::More, |c| self.in_value(c, tools, out))
             }
             Scan::Tag(tag) if tag.closing && self.tag.starts_with('&') => {
                 let text = std::mem::take(&mut self.tag);
@@ -277,7 +277,7 @@ impl Block {
                 let bytes = self.tag.len();
                 self.tag.clear();
                 match tag.kind {
-                    Kind::Invoke => self.end_json(out).map_or(Step::Broken(bytes), |()| Step::Called(0)),
+                    Kind::Invoke => self.end_json(tools, out).map_or(Step::Broken(bytes), |()| Step::Called(0)),
                     _ => {
                         self.close(out);
                         Step::More
@@ -359,11 +359,9 @@ impl Block {
     }
 
     /// The arguments were JSON.
-    fn end_json(&mut self, out: &mut Vec<Event>) -> Option<()> {
-        let text = &self.frames.last()?.text;
-        let value: serde_json::Value = serde_json::from_str(text).ok()?;
-        value.as_object()?;
-        let text = json::compact(text);
+    fn end_json(&mut self, tools: &Tools, out: &mut Vec<Event>) -> Option<()> {
+        let (frame, call) = (self.frames.last()?, self.call.as_ref()?);
+        let text = tools.repaired(&call.name, &frame.text)?;
         self.frames.pop();
         self.pass_on(&text, out);
         out.push(Event::Called(self.call.take()?));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -24,6 +25,20 @@ impl Tools {
         let mut tools = conversation.messages.iter().flat_map(|message| &message.tools).peekable();
         tools.peek()?;
         Some(Self { tools: tools.filter_map(|tool| parameters(tool)).collect() })
+    }
+
+    /// All arguments as a JSON object, with the types of the schema; none if `json` is no object.
+    pub(super) fn repaired(&self, tool: &str, json: &str) -> Option<String> {
+        let members: IndexMap<String, Value> = serde_json::from_str(json).ok()?;
+        let member = |(name, value): (&String, &Value)| {
+            let types = self.types(tool, name);
+            let value = match value {
+                Value::String(text) => types.repaired(true, text),
+                other => types.repaired(false, &other.to_string()),
+            };
+            json::string(name) + ":" + &value
+        };
+        Some(format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(",")))
     }
 
     pub(super) fn types(&self, tool: &str, parameter: &str) -> Types {

@@ -34,7 +34,7 @@ async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, E
             let (streams, with_usage) = (body.streams(), body.wants_usage());
             let request = body.into_completion()?;
             let mut prompt = server.prompt(&request, "prompt")?;
-            prompt.thinking = false; // nothing is told apart
+            (prompt.thinking, prompt.tools) = (false, None); // nothing is told apart
             Ok((request, prompt, streams, with_usage))
         })
         .await?;
