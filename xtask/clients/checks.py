@@ -1,6 +1,6 @@
 """What real clients see: the OpenAI SDK, the Anthropic SDK and curl against a running ds4-server.
 
-Usage: checks.py URL. Every function below that begins with `openai_`, `anthropic_` or `curl_` is a check.
+Usage: checks.py URL SCRIPTED_URL. The second server's model calls tools as script.json says. Every function below that begins with `openai_`, `anthropic_` or `curl_` is a check.
 """
 
 import asyncio
@@ -15,6 +15,13 @@ import openai
 URL = sys.argv[1]
 OPENAI = openai.OpenAI(base_url=URL + "/v1", api_key="any", max_retries=0)
 ANTHROPIC = anthropic.Anthropic(base_url=URL, api_key="any", max_retries=0)
+CALLS_OPENAI = openai.OpenAI(base_url=sys.argv[2] + "/v1", api_key="any", max_retries=0)
+CALLS_ANTHROPIC = anthropic.Anthropic(base_url=sys.argv[2], api_key="any", max_retries=0)
+SCHEMA = {
+    "type": "object",
+    "properties": {"path": {"type": "string"}, "lines": {"type": "integer"}},
+    "required": ["path"],
+}
 SUM = [{"role": "user", "content": "What is 7 + 8?"}]
 PHRASE = [{"role": "user", "content": "Reply with exactly: green falcon"}]
 OFF = {"thinking": {"type": "disabled"}}
@@ -270,6 +277,80 @@ def curl_is_told_what_is_wrong():
 def curl_asks_as_a_browser_does():
     answer = curl("-i", "-X", "OPTIONS", URL + "/v1/chat/completions").lower()
     assert answer.startswith("http/1.1 204") and "access-control-allow-origin: *" in answer, answer
+
+
+# --- Tools ---
+
+
+def called(**options):
+    function = {"name": "read", "description": "Reads a file.", "parameters": SCHEMA}
+    tools = [{"type": "function", "function": function}]
+    return {"model": "deepseek-v4-flash", "tools": tools} | options
+
+
+def used(**options):
+    tools = [{"name": "read", "description": "Reads a file.", "input_schema": SCHEMA}]
+    return {"model": "deepseek-v4-flash", "max_tokens": 1000, "tools": tools} | options
+
+
+def asking(text):
+    return [{"role": "user", "content": text}]
+
+
+def openai_calls_a_tool_and_goes_on():
+    messages = asking("Read it.")
+    choice = CALLS_OPENAI.chat.completions.create(**called(messages=messages)).choices[0]
+    assert choice.finish_reason == "tool_calls" and choice.message.reasoning_content == "one call", choice
+    (call,) = choice.message.tool_calls
+    assert call.function.name == "read" and json.loads(call.function.arguments) == {"path": 'a "b"\n.txt'}, call
+    messages += [choice.message, {"role": "tool", "tool_call_id": call.id, "content": "hello"}]
+    choice = CALLS_OPENAI.chat.completions.create(**called(messages=messages)).choices[0]
+    assert choice.finish_reason == "stop" and choice.message.content == "It says hello.", choice
+
+
+def openai_streams_two_calls():
+    with CALLS_OPENAI.chat.completions.stream(**called(messages=asking("Read both."))) as stream:
+        choice = stream.get_final_completion().choices[0]
+    assert choice.finish_reason == "tool_calls" and choice.message.content == "I read both.", choice
+    arguments = [json.loads(call.function.arguments) for call in choice.message.tool_calls]
+    assert arguments == [{"path": "a.txt"}, {"path": "b.txt", "lines": 3}], arguments
+    assert len({call.id for call in choice.message.tool_calls}) == 2
+
+
+def openai_sees_that_a_call_broke_off():
+    choice = CALLS_OPENAI.chat.completions.create(**called(messages=asking("a long one"))).choices[0]
+    assert choice.finish_reason == "error" and "a.t" in choice.message.content, choice
+    assert not choice.message.tool_calls
+
+
+def openai_is_called_by_nothing_that_it_does_not_offer():
+    choice = CALLS_OPENAI.chat.completions.create(**called(messages=asking("Read it."), tool_choice="none")).choices[0]
+    assert not choice.message.tool_calls and "invoke" in choice.message.content, choice
+
+
+def anthropic_uses_a_tool_and_goes_on():
+    messages = asking("Read it.")
+    answer = CALLS_ANTHROPIC.messages.create(**used(messages=messages))
+    assert answer.stop_reason == "tool_use" and [b.type for b in answer.content] == ["thinking", "tool_use"], answer
+    use = answer.content[-1]
+    assert use.name == "read" and use.input == {"path": 'a "b"\n.txt'} and use.id.startswith("toolu_"), use
+    result = {"type": "tool_result", "tool_use_id": use.id, "content": "hello"}
+    messages += [{"role": "assistant", "content": answer.content}, {"role": "user", "content": [result]}]
+    answer = CALLS_ANTHROPIC.messages.create(**used(messages=messages))
+    assert answer.stop_reason == "end_turn" and answer.content[-1].text == "It says hello.", answer
+
+
+def anthropic_streams_two_uses():
+    with CALLS_ANTHROPIC.messages.stream(**used(messages=asking("Read both."))) as stream:
+        answer = stream.get_final_message()
+    assert answer.stop_reason == "tool_use", answer
+    assert [b.type for b in answer.content] == ["thinking", "text", "tool_use", "tool_use"], answer
+    assert [b.input for b in answer.content[2:]] == [{"path": "a.txt"}, {"path": "b.txt", "lines": 3}], answer
+
+
+def anthropic_sees_that_a_use_broke_off():
+    answer = CALLS_ANTHROPIC.messages.create(**used(messages=asking("a long one")))
+    assert answer.stop_reason == "max_tokens" and [b.type for b in answer.content] == ["thinking", "text"], answer
 
 
 def main():

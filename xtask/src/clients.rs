@@ -17,20 +17,21 @@ pub(crate) fn run() -> bool {
         println!("parts skipped on this machine: 1\n  skipped: clients: {why}");
         return true;
     }
-    if !succeeds(&mut cargo(&["build", "--quiet", "--package", "ds4"])) {
+    let scripted = ["build", "--quiet", "--package", "ds4-server", "--example", "scripted"];
+    if !succeeds(&mut cargo(&["build", "--quiet", "--package", "ds4"])) || !succeeds(&mut cargo(&scripted)) {
         return false;
     }
-    match serve() {
-        Ok((mut server, url)) => {
-            let passed = succeeds(Command::new(python()).args(["-B", "xtask/clients/checks.py", &url]));
-            let _ = server.kill().and_then(|()| server.wait()); // it may have ended, which a check has noticed
-            passed
-        }
-        Err(why) => {
-            eprintln!("xtask: {why}");
-            false
-        }
-    }
+    let mut mini = Command::new("target/debug/ds4-server");
+    mini.args(["--port", "0", "--cors"]).env("DS4_LOCK_FILE", format!("{HOME}/lock")).env_remove("DS4_MODEL");
+    let mut scripted = Command::new("target/debug/examples/scripted");
+    scripted.arg("xtask/clients/script.json");
+    let passed = serve(&mut mini).and_then(|mini| Ok((mini, serve(&mut scripted)?))).map(|(mini, scripted)| {
+        succeeds(Command::new(python()).args(["-B", "xtask/clients/checks.py", &mini.url, &scripted.url]))
+    });
+    passed.unwrap_or_else(|why| {
+        eprintln!("xtask: {why}");
+        false
+    })
 }
 
 fn python() -> String {
@@ -56,21 +57,32 @@ fn install() -> Result<(), &'static str> {
     fs::write(stamp, wanted).map_err(|_| "target/ cannot be written")
 }
 
-/// `ds4-server` on a free port, and its address.
-fn serve() -> Result<(Child, String), String> {
-    let mut command = Command::new("target/debug/ds4-server");
-    command.args(["--port", "0", "--cors"]).env("DS4_LOCK_FILE", format!("{HOME}/lock")).env_remove("DS4_MODEL");
-    let mut server = command.stderr(Stdio::piped()).spawn().map_err(|e| format!("ds4-server: {e}"))?;
-    let mut lines = server.stderr.take().into_iter().flat_map(|e| BufReader::new(e).lines().map_while(Result::ok));
+/// A server that ends with the checks.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill().and_then(|()| self.child.wait()); // it may have ended, which a check has noticed
+    }
+}
+
+/// A server on a free port.
+fn serve(command: &mut Command) -> Result<Server, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut child = command.stderr(Stdio::piped()).spawn().map_err(|e| format!("{name}: {e}"))?;
+    let mut lines = child.stderr.take().into_iter().flat_map(|e| BufReader::new(e).lines().map_while(Result::ok));
     let mut said = String::new();
     let url = loop {
         match lines.next() {
             Some(line) if line.contains("listening at http") => break line,
             Some(line) => said += &format!("{line}\n"),
-            None => return Err(format!("ds4-server did not start: {said}")),
+            None => return Err(format!("{name} did not start: {said}")),
         }
     };
     let url = url.rsplit(' ').next().unwrap_or_default().to_owned();
     std::thread::spawn(move || lines.for_each(drop)); // a full pipe would stop it
-    Ok((server, url))
+    Ok(Server { child, url })
 }

@@ -38,3 +38,4 @@ mod worker;
 pub use error::Error;
 pub use listen::{Config, run};
 pub use request::{Draw, Request};
+pub use source::{Source, Submitted};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use ds4_dialog::Turns;
-use ds4_engine::{Engine, Model};
+use ds4_engine::Model;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::log::log;
 use crate::routes::{MAX_HEADERS, router};
 use crate::server::Server;
+use crate::source::Source;
 use crate::stall::Impatient;
 use crate::trace::Trace;
 use crate::worker;
@@ -53,7 +54,7 @@ pub struct Config {
 
 /// Serves `model` on `engine` until SIGINT or SIGTERM, then lets the running requests end. A second signal ends the
 /// process at once with code 130.
-pub fn run(engine: &Engine, model: &Arc<Model>, config: &Config) -> io::Result<()> {
+pub fn run(engine: &dyn Source, model: &Arc<Model>, config: &Config) -> io::Result<()> {
     let trace = Trace::new(config.trace.as_deref())?;
     let server = Arc::new(Server::new(Arc::clone(model), engine.options(), config, trace));
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(PARSERS).build()?;

@@ -1,22 +1,25 @@
-//! Where tokens come from: the engine, or in tests a script.
+//! Where tokens come from: the engine, or a script for tests and for looking at clients.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ds4_engine::{Engine, Event, Request};
+use ds4_engine::{Engine, Event, Options, Request};
 
 use crate::Error;
 
 /// The events of a request, and the flag that cancels it.
-pub(crate) type Submitted<'s> = (Box<dyn Iterator<Item = Event> + 's>, Arc<AtomicBool>);
+pub type Submitted<'s> = (Box<dyn Iterator<Item = Event> + 's>, Arc<AtomicBool>);
 
 /// What runs requests.
-pub(crate) trait Source: Sync {
+pub trait Source: Sync {
     /// Runs a request; dropping the events cancels it.
     fn submit(&self, request: Request) -> Result<Submitted<'_>, Error>;
 
     /// Why it cannot run any more, if it cannot.
     fn health(&self) -> Result<(), String>;
+
+    /// How it runs: its context, and how many requests at once.
+    fn options(&self) -> &Options;
 }
 
 impl Source for Engine {
@@ -28,5 +31,9 @@ impl Source for Engine {
 
     fn health(&self) -> Result<(), String> {
         Engine::health(self).map_err(|e| e.to_string())
+    }
+
+    fn options(&self) -> &Options {
+        Engine::options(self)
     }
 }

@@ -24,12 +24,20 @@ use crate::{Config, Error};
 static MODEL: LazyLock<Arc<Model>> =
     LazyLock::new(|| Arc::new(Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap()));
 
-/// Plays the same tokens to every request.
+/// Gives the same tokens to every request.
 struct Script {
     tokens: Vec<u32>,
     end: Result<Finish, &'static str>,
+    options: Options,
     /// The prompts so far.
     asked: Mutex<Vec<Vec<u32>>>,
+}
+
+impl Script {
+    fn new(tokens: Vec<u32>, end: Result<Finish, &'static str>) -> Self {
+        let options = Options { context: 4096, sessions: 1, ..Options::default() };
+        Self { tokens, end, options, asked: Mutex::default() }
+    }
 }
 
 impl Source for Script {
@@ -49,6 +57,10 @@ impl Source for Script {
     fn health(&self) -> Result<(), String> {
         Ok(())
     }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
 }
 
 /// Status and body.
@@ -60,15 +72,14 @@ fn serve<T>(
     end: Result<Finish, &'static str>,
     test: impl FnOnce(&dyn Fn(&str, &Value) -> Answer) -> T,
 ) -> T {
-    perform(&Script { tokens: MODEL.tokenizer.encode(text), end, asked: Mutex::default() }, test)
+    perform(&Script::new(MODEL.tokenizer.encode(text), end), test)
 }
 
 /// A server whose model follows the script.
 fn perform<T>(script: &Script, test: impl FnOnce(&dyn Fn(&str, &Value) -> Answer) -> T) -> T {
-    let options = Options { context: 4096, sessions: 1, ..Options::default() };
     let turns = Some(Arc::new(Turns::new(9)));
     let config = Config { host: String::new(), port: 0, cors: false, max_tokens: 1000, queue: 9, turns, trace: None };
-    let server = Arc::new(Server::new(Arc::clone(&MODEL), &options, &config, Trace::new(None).unwrap()));
+    let server = Arc::new(Server::new(Arc::clone(&MODEL), script.options(), &config, Trace::new(None).unwrap()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| work(script, &server));
@@ -292,7 +303,7 @@ fn calls_come_back_with_the_tokens_with_which_they_were_sampled() {
     let calls = block(&(invoke("a", "1") + &invoke("b", "2")));
     let calls = calls.split("｜DSML｜").map(spell).collect::<Vec<_>>().join(&id("｜DSML｜"));
     let tokens = [spell("hm"), vec![id("</think>")], spell("I read it."), calls].concat();
-    let script = Script { tokens, end: STOP, asked: Mutex::default() };
+    let script = Script::new(tokens, STOP);
     perform(&script, |post| {
         let mut body = TOOLS.chat(false);
         let (_, answer) = post("/v1/chat/completions", &body);
