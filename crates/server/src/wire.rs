@@ -1,5 +1,5 @@
 //! What clients see, byte by byte, when the model writes what a script says: every answer of both APIs, whole and streamed,
-//! is kept in `tests/wire/`. `DS4_UPDATE_GOLDEN=1 cargo test -p ds4-server wire` writes these files anew.
+//! is kept in `tests/wire/`. `UPDATE_GOLDEN=1 cargo test -p ds4-server wire` writes these files anew.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -196,11 +196,11 @@ fn assert_golden(name: &str, ask: Ask, text: &str, end: Result<Finish, &'static 
         answers
     });
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/wire/{name}.txt"));
-    if std::env::var_os("DS4_UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&file, &answers).unwrap();
     }
     let expected = std::fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(answers, expected, "{}: DS4_UPDATE_GOLDEN=1 writes it anew", file.display());
+    assert_eq!(answers, expected, "{}: UPDATE_GOLDEN=1 writes it anew", file.display());
 }
 
 const STOP: Result<Finish, &str> = Ok(Finish::Stop);
