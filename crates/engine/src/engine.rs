@@ -106,7 +106,7 @@ impl Engine {
         Ok(Run::new(self, events, cancel))
     }
 
-    /// Drops all that is kept of requests that have ended, so that everything is computed again.
+    /// Drops all that RAM keeps of requests that have ended: without tiers below, everything is computed again.
     pub fn forget(&self) -> Result<(), Error> {
         self.send(Command::Forget)
     }

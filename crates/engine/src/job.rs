@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::Sender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ds4_model::Outputs;
 
@@ -152,6 +152,16 @@ impl Job {
         self.source = tier.map(Into::into);
     }
 
+    /// A flag that is set when nobody wants it any more.
+    pub(crate) fn cancel_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancel)
+    }
+
+    /// Since when it is here.
+    pub(crate) fn age(&self) -> Duration {
+        self.submitted.elapsed()
+    }
+
     /// Grows from job to job.
     pub(crate) fn arrival(&self) -> u64 {
         self.arrival
@@ -196,16 +206,18 @@ impl Job {
         }
     }
 
-    /// It leaves the queue, and `kept` of its tokens need not be computed.
-    pub(crate) fn starts(&mut self, kept: usize) {
+    /// It leaves the queue, and `kept` of its tokens need not be computed; true if that is the first time.
+    pub(crate) fn starts(&mut self, kept: usize) -> bool {
         (self.len, self.kept, self.told, self.passed) = (kept, kept, None, 0);
-        if self.started.is_none() {
+        let first = self.started.is_none();
+        if first {
             self.started = Some(Instant::now());
             self.usage.queued = self.submitted.elapsed();
             self.usage.reused = kept;
             self.usage.source = self.source.clone();
             self.send(Event::Prefill { done: kept, total: self.prompt });
         }
+        first
     }
 
     /// It is back in the queue, and must compute everything again.

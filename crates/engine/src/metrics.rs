@@ -74,10 +74,10 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// A request has left the queue; `kept` of its tokens need not be computed.
-    pub(crate) fn started(&self, usage: &Usage, kept: usize) {
+    /// A request has left the queue for the first time.
+    pub(crate) fn started(&self, usage: &Usage) {
         let from = if usage.source.is_some() { &self.tokens_from_below } else { &self.tokens_from_ram };
-        from.add(kept as u64);
+        from.add(usage.reused as u64);
         self.queued_ms.add(usage.queued.as_millis() as u64);
     }
 

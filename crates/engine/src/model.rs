@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ds4_gguf::{File, Metadata};
-use ds4_kv::Key;
+use ds4_kv::{Key, Segment};
 use ds4_model::{Mtp, NUMERICS_ID, Numerics, Weights};
 use ds4_tokenizer::{TokenType, Tokenizer, Vocabulary};
 
@@ -62,7 +62,7 @@ impl Model {
     /// The key of an empty sequence: what shapes the values besides tokens.
     pub(crate) fn root_key(&self, numerics: Numerics) -> Key {
         let modes = [numerics.activations as u8, numerics.rows as u8];
-        Key::root(&[self.fingerprint.bytes(), &NUMERICS_ID.to_le_bytes(), &modes])
+        Key::root(&[self.fingerprint.bytes(), &NUMERICS_ID.to_le_bytes(), &Segment::VERSION.to_le_bytes(), &modes])
     }
 
     /// Binds a drafting block from a file of its own.

@@ -5,6 +5,7 @@
 //! with every turn, so they are saved when a long prompt was read, before they leave RAM, and when the engine ends.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ds4_kv::{Fetched, Hit, Key, Node, Segment, Tree, Vault};
 use ds4_model::{CacheLayout, PAGE_TOKENS};
@@ -41,8 +42,13 @@ pub(crate) struct Prefixes {
     /// Shorter prefixes are not saved.
     save_from: usize,
     vault: Option<Arc<Vault>>,
+    /// Segments that the tiers had lost, and when that was looked at.
+    lost: (u64, Instant),
     counters: Arc<Counters>,
 }
+
+/// After a tier lost something, everything is offered to it again at most so often.
+const OFFER_AGAIN: Duration = Duration::from_secs(60);
 
 impl Prefixes {
     pub(crate) fn new(
@@ -59,6 +65,7 @@ impl Prefixes {
             every: options.resume_every,
             save_from: options.save_from,
             vault,
+            lost: (0, Instant::now()),
             counters,
         }
     }
@@ -182,8 +189,28 @@ impl Prefixes {
         }
     }
 
-    /// Saves a resume point with the pages that lead to it from the last regular one.
+    /// Saves a resume point, and first the regular ones before it that the tiers lack: without them nothing leads there.
     fn save(&mut self, node: Node, rest: &[u32], runner: &mut Runner) {
+        let Some(vault) = &self.vault else { return };
+        if self.lost.1.elapsed() >= OFFER_AGAIN && vault.lost() > self.lost.0 {
+            self.offer_again();
+        }
+        let pages = self.every / PAGE_TOKENS;
+        for on in self.tree.path(node).into_iter().skip(pages - 1).step_by(pages) {
+            self.save_stretch(on, &[], runner);
+        }
+        self.save_stretch(node, rest, runner);
+    }
+
+    /// A tier may have lost anything: it is offered everything again.
+    fn offer_again(&mut self) {
+        let Some(vault) = &self.vault else { return };
+        self.lost = (vault.lost(), Instant::now());
+        self.tree.forget_stored();
+    }
+
+    /// Saves a resume point with the pages that lead to it from the last regular one, unless that was done.
+    fn save_stretch(&mut self, node: Node, rest: &[u32], runner: &mut Runner) {
         let Some(vault) = &self.vault else { return };
         let Some(point) = self.tree.points(node).iter().find(|p| *p.rest == *rest && !p.stored) else { return };
         let start = self.stretch(self.depth(node) * PAGE_TOKENS + rest.len());
@@ -204,7 +231,7 @@ impl Prefixes {
     fn save_end(&mut self, node: Node, rest: &[u32], runner: &mut Runner) {
         let len = self.depth(node) * PAGE_TOKENS + rest.len();
         let end = self.tree.points(node).iter().any(|p| *p.rest == *rest && p.end);
-        if end && len >= self.save_from {
+        if (end || len.is_multiple_of(self.every)) && len >= self.save_from {
             self.save(node, rest, runner);
         }
     }
@@ -218,6 +245,9 @@ impl Prefixes {
     /// Saves what only RAM holds, and waits until it is written.
     pub(crate) fn save_all(&mut self, runner: &mut Runner) {
         let Some(vault) = self.vault.clone() else { return };
+        if vault.lost() > self.lost.0 {
+            self.offer_again();
+        }
         for (node, rest) in self.tree.unstored() {
             self.save_end(node, &rest, runner);
             vault.flush(); // one at a time: all must find room
@@ -230,6 +260,7 @@ impl Prefixes {
         &mut self,
         tokens: &[u32],
         most: usize,
+        wanted: impl Fn() -> bool + Send + 'static,
         reply: impl FnOnce(Fetched) + Send + 'static,
     ) -> Option<Node> {
         let vault = self.vault.clone()?;
@@ -239,7 +270,7 @@ impl Prefixes {
         }
         let held = self.tree.longest(&tokens[..most]);
         self.tree.pin(held);
-        vault.fetch(tokens[..most].to_vec(), have, most, reply);
+        vault.fetch(tokens[..most].to_vec(), have, most, wanted, reply);
         Some(held)
     }
 

@@ -7,11 +7,11 @@
 //! it says stays the same, bit for bit.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ds4_kv::{Fetched, Node, Vault};
+use ds4_kv::{Fetched, Hit, Node, Vault};
 use ds4_model::{Batch, CacheLayout, Outputs, PAGE_TOKENS};
 
 use crate::experts::Counts;
@@ -23,6 +23,11 @@ use crate::quantum::Quantum;
 use crate::runner::Runner;
 use crate::seat::Seat;
 use crate::{Event, Finish, Model, Options, Request};
+
+/// How often cancelled requests are looked for while nothing is computed.
+const LOOK: Duration = Duration::from_millis(50);
+/// After this a request does not wait for the tiers below RAM any more.
+const FETCH_TIME: Duration = Duration::from_secs(20);
 
 /// What the engine asks its thread to do.
 pub(crate) enum Command {
@@ -39,8 +44,8 @@ pub(crate) enum Command {
 /// A request in the queue, or about to enter it.
 struct Waiting {
     job: Job,
-    /// What it will use of what is kept, pinned.
-    held: Node,
+    /// What it will use of what is kept, pinned; the resume point stays even if the tree drops it.
+    held: Hit,
 }
 
 /// A request that runs.
@@ -99,7 +104,13 @@ impl Scheduler {
         loop {
             self.prefixes.count();
             let busy = !(self.running.is_empty() && self.waiting.is_empty());
-            let command = if busy { inbox.try_recv().ok() } else { inbox.recv().ok().or(Some(Command::Quit)) };
+            let command = if busy {
+                inbox.try_recv().ok()
+            } else if self.fetching.is_empty() {
+                inbox.recv().ok().or(Some(Command::Quit))
+            } else {
+                inbox.recv_timeout(LOOK).ok()
+            };
             match command {
                 Some(Command::Quit) => return self.prefixes.save_all(&mut self.runner),
                 Some(Command::Forget) => self.prefixes.forget(),
@@ -111,6 +122,7 @@ impl Scheduler {
                 Some(Command::Fetched { arrival, fetched }) => self.fetched(arrival, fetched),
                 None => {
                     self.drop_cancelled();
+                    self.stop_fetching();
                     self.admit();
                     self.step();
                 }
@@ -121,7 +133,7 @@ impl Scheduler {
     fn drop_cancelled(&mut self) {
         for waiting in [&mut self.waiting, &mut self.fetching] {
             for mut gone in waiting.extract_if(.., |w| w.job.cancelled()) {
-                self.prefixes.unpin(gone.held);
+                self.prefixes.unpin(gone.held.node);
                 gone.job.finish(Finish::Cancelled);
             }
         }
@@ -137,9 +149,20 @@ impl Scheduler {
         let (arrival, commands) = (job.arrival(), self.commands.clone());
         // Nobody listens any more when the engine has ended.
         let reply = move |fetched| drop(commands.send(Command::Fetched { arrival, fetched }));
-        match self.prefixes.fetch(job.tokens(), job.needed(), reply) {
-            Some(held) => self.fetching.push(Waiting { job, held }),
+        let cancelled = job.cancel_flag();
+        let wanted = move || !cancelled.load(Relaxed);
+        match self.prefixes.fetch(job.tokens(), job.needed(), wanted, reply) {
+            Some(node) => self.fetching.push(Waiting { job, held: Hit { node, len: 0, bytes: None } }),
             None => self.wait(job),
+        }
+    }
+
+    /// Those for whom the tiers below RAM take too long go on without; a late answer is not heard.
+    fn stop_fetching(&mut self) {
+        let late: Vec<Waiting> = self.fetching.extract_if(.., |w| w.job.age() > FETCH_TIME).collect();
+        for Waiting { job, held } in late {
+            self.wait(job);
+            self.prefixes.unpin(held.node);
         }
     }
 
@@ -151,14 +174,14 @@ impl Scheduler {
         if self.prefixes.take_in(job.tokens(), fetched, &mut self.runner) {
             job.came_from(source);
         }
-        self.prefixes.unpin(held);
         self.wait(job);
+        self.prefixes.unpin(held.node);
     }
 
     /// A job takes its place in the queue and holds what it can use of what is kept.
     fn wait(&mut self, job: Job) {
-        let held = self.prefixes.find(job.tokens(), job.needed()).node;
-        self.prefixes.pin(held);
+        let held = self.prefixes.find(job.tokens(), job.needed());
+        self.prefixes.pin(held.node);
         let place = self.waiting.partition_point(|other| other.job.rank() < job.rank());
         self.waiting.insert(place, Waiting { job, held });
     }
@@ -184,7 +207,7 @@ impl Scheduler {
     /// point where they part.
     fn is_being_computed(&mut self, i: usize) -> bool {
         let job = &self.waiting[i].job;
-        let kept = self.prefixes.find(job.tokens(), job.needed()).len;
+        let kept = self.prefixes.find(job.tokens(), job.needed()).len.max(self.waiting[i].held.len);
         self.running.iter_mut().any(|other| {
             let other = &mut other.job;
             let shared = other.tokens().iter().zip(job.tokens()).take_while(|(a, b)| a == b).count().min(job.needed());
@@ -201,9 +224,12 @@ impl Scheduler {
     /// Whether pages can be had for one that waits. Who runs alone always fits.
     fn has_room(&mut self, i: usize) -> bool {
         let job = &self.waiting[i].job;
-        let node = self.prefixes.find(job.tokens(), job.needed()).node;
-        self.prefixes.pin(node);
-        self.prefixes.unpin(std::mem::replace(&mut self.waiting[i].held, node));
+        let found = self.prefixes.find(job.tokens(), job.needed());
+        if found.len > self.waiting[i].held.len {
+            self.prefixes.pin(found.node);
+            self.prefixes.unpin(std::mem::replace(&mut self.waiting[i].held, found).node);
+        }
+        let node = self.waiting[i].held.node;
 
         let job = &self.waiting[i].job;
         let more = pages_for(job.tokens().len()) - self.prefixes.depth(node);
@@ -220,26 +246,26 @@ impl Scheduler {
     /// The last one of those who wait and hold something, other than `but`, lets go of it; false if there is none.
     fn let_one_go(&mut self, but: Option<usize>) -> bool {
         let waiting = self.waiting.iter_mut().enumerate().filter(|(i, _)| Some(*i) != but).map(|(_, w)| w);
-        let Some(last) = waiting.chain(&mut self.fetching).filter(|w| w.held != Node::ROOT).last() else {
+        let Some(last) = waiting.chain(&mut self.fetching).filter(|w| w.held.node != Node::ROOT).last() else {
             return false;
         };
-        self.prefixes.unpin(std::mem::replace(&mut last.held, Node::ROOT));
+        let nothing = Hit { node: Node::ROOT, len: 0, bytes: None };
+        self.prefixes.unpin(std::mem::replace(&mut last.held, nothing).node);
         true
     }
 
     /// Gives one that waits, and for which there is room, its place.
     fn start(&mut self, i: usize) {
         let Waiting { mut job, held } = self.waiting.remove(i);
-        let hit = self.prefixes.find(job.tokens(), job.needed());
-        assert_eq!(hit.node, held, "it was held");
         let slot = self.slots.pop().expect("there is one");
-        let mut seat = self.prefixes.seat(slot, held);
+        let mut seat = self.prefixes.seat(slot, held.node);
         assert!(self.prefixes.cover(&mut seat, job.tokens().len(), &mut self.runner), "there is room");
-        if let Some(bytes) = &hit.bytes {
-            self.runner.import_point(&seat, hit.len, bytes);
+        if let Some(bytes) = &held.bytes {
+            self.runner.import_point(&seat, held.len, bytes);
         }
-        job.starts(hit.len);
-        self.counters.started(job.usage(), hit.len);
+        if job.starts(held.len) {
+            self.counters.started(job.usage());
+        }
         let place = self.running.partition_point(|other| other.job.rank() < job.rank());
         self.running.insert(place, Running { job, seat });
     }

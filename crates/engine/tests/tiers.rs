@@ -1,10 +1,11 @@
 //! What is kept below RAM, on the built-in model.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use ds4_engine::{Engine, Event, Metrics, Model, Observe, Observed, Options, Request, Usage};
+use ds4_engine::{Engine, Event, Finish, Metrics, Model, Observe, Observed, Options, Request, Usage};
 use ds4_kv::Tier;
-use ds4_kv::store::{Disk, Memory, Store};
+use ds4_kv::store::{Disk, Entry, Error, Memory, Store};
 
 const OPTIONS: fn() -> Options =
     || Options { context: 4096, threads: 2, step: 64, resume_every: 512, ..Options::default() };
@@ -113,4 +114,78 @@ fn writes_grow_with_new_tokens_and_two_ends_are_kept() {
     assert_eq!(written(&engine.metrics()), regular, "ends are not written while RAM has them");
     drop(engine);
     assert_eq!(store.list("").unwrap().len() as u64, regular + 2, "and the last two ends");
+}
+
+/// A store that waits as long as it is told, and refuses to write as long as it is told.
+#[derive(Default)]
+struct Awkward {
+    memory: Memory,
+    waits: AtomicBool,
+    refuses: AtomicBool,
+}
+
+impl Awkward {
+    fn wait(&self) {
+        while self.waits.load(SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
+impl Store for Awkward {
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, Error> {
+        self.wait();
+        self.memory.list(prefix)
+    }
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.memory.get(name)
+    }
+    fn get_start(&self, name: &str, most: usize) -> Result<Option<Vec<u8>>, Error> {
+        self.memory.get_start(name, most)
+    }
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        match self.refuses.load(SeqCst) {
+            true => Err(Error { place: name.into(), what: "no space".into(), again: None }),
+            false => self.memory.put(name, bytes),
+        }
+    }
+    fn touch(&self, name: &str) -> Result<(), Error> {
+        self.memory.touch(name)
+    }
+    fn remove(&self, name: &str) -> Result<(), Error> {
+        self.memory.remove(name)
+    }
+}
+
+#[test]
+fn a_request_can_be_taken_back_while_a_store_does_not_answer() {
+    let store = Arc::new(Awkward::default());
+    let engine = engine(Arc::clone(&store), OPTIONS());
+    store.waits.store(true, SeqCst);
+    let run = engine.submit(Request::greedy(prompt(1, 900), 1, 1)).unwrap();
+    run.cancel();
+    let end = run.last();
+    store.waits.store(false, SeqCst);
+    assert!(matches!(end, Some(Event::Finished(Finish::Cancelled, _))), "{end:?}");
+    assert_eq!(ask(&engine, &prompt(1, 900)).2.reused, 0);
+}
+
+#[test]
+fn what_could_not_be_written_is_written_with_what_follows() {
+    let store = Arc::new(Awkward::default());
+    let first = engine(Arc::clone(&store), OPTIONS());
+    store.refuses.store(true, SeqCst);
+    let text = prompt(1, 3000);
+    let cold = ask(&first, &text[..1000]);
+    assert_eq!(cold.2.reused, 0);
+    while first.metrics().tiers[0].failures == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    store.refuses.store(false, SeqCst);
+    // What the refusal lost is offered again after a minute, or by the engine's end.
+    let cold = ask(&first, &text);
+    drop(first);
+    let second = engine(store, OPTIONS());
+    let warm = ask(&second, &text);
+    assert_eq!((warm.2.reused, warm.0), (2999, cold.0));
 }

@@ -29,6 +29,9 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// Version of the file's format. It belongs into the root key, so that programs with another one look elsewhere.
+    pub const VERSION: u32 = 1;
+
     /// Most tokens of a segment, which bounds what a reader must hold before it knows that a header is whole.
     pub const MOST_TOKENS: usize = 65_536;
 

@@ -350,6 +350,11 @@ impl Tree {
         }
     }
 
+    /// No point is known to be stored below any more.
+    pub fn forget_stored(&mut self) {
+        self.entries.iter_mut().flat_map(|entry| &mut entry.points).for_each(|point| point.stored = false);
+    }
+
     /// The point that would be dropped for its bytes: one that no running sequence stands on, worth least.
     pub fn point_victim(&self) -> Option<(Node, Box<[u32]>)> {
         let of = |i: u32| self.at(Node(i)).points.iter().map(move |point| (Node(i), point));

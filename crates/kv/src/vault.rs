@@ -69,7 +69,28 @@ struct Request {
     have: usize,
     most: usize,
     asked: Instant,
-    reply: Box<dyn FnOnce(Fetched) + Send>,
+    /// Whether somebody still waits for the answer.
+    wanted: Box<dyn Fn() -> bool + Send>,
+    reply: Reply,
+}
+
+/// Where an answer goes; if there is none, for whatever reason, that nothing was found is told.
+struct Reply(Option<Box<dyn FnOnce(Fetched) + Send>>);
+
+impl Reply {
+    fn tell(mut self, fetched: Fetched) {
+        if let Some(reply) = self.0.take() {
+            reply(fetched);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            reply(Fetched::default());
+        }
+    }
 }
 
 impl Vault {
@@ -96,15 +117,26 @@ impl Vault {
     }
 
     /// Looks for the segments that lead from what RAM has, `have` of the tokens, to the longest point at or below `most`
-    /// of them. They are empty where the tiers know nothing longer than `have`. `reply` is called on the vault's thread
-    /// and must not wait.
-    pub fn fetch(&self, tokens: Vec<u32>, have: usize, most: usize, reply: impl FnOnce(Fetched) + Send + 'static) {
+    /// of them. They are empty where the tiers know nothing longer than `have`, and where nobody `wanted` them any more.
+    /// `reply` is called once, on the vault's thread, and must not wait.
+    pub fn fetch(
+        &self,
+        tokens: Vec<u32>,
+        have: usize,
+        most: usize,
+        wanted: impl Fn() -> bool + Send + 'static,
+        reply: impl FnOnce(Fetched) + Send + 'static,
+    ) {
         let most = most.min(tokens.len());
-        let request = Request { tokens, have, most, asked: Instant::now(), reply: Box::new(reply) };
+        let (wanted, reply) = (Box::new(wanted), Reply(Some(Box::new(reply))));
+        let request = Request { tokens, have, most, asked: Instant::now(), wanted, reply };
         let sender = self.requests.as_ref().expect("there until the vault is dropped");
-        if let Err(mpsc::SendError(request)) = sender.send(request) {
-            (request.reply)(Fetched::default());
-        }
+        let _ = sender.send(request); // a request that is dropped is answered
+    }
+
+    /// Segments that a tier did not keep, so far.
+    pub fn lost(&self) -> u64 {
+        self.stats().tiers.iter().map(|tier| tier.dropped.segments).sum()
     }
 
     /// Keeps a segment in every tier, as soon as each of them gets there. False when none takes it, because too much

@@ -40,7 +40,7 @@ fn path(tokens: &[u32]) -> Vec<Segment> {
 
 fn fetch(vault: &Vault, tokens: &[u32]) -> Vec<Segment> {
     let (sender, answer) = mpsc::channel();
-    vault.fetch(tokens.to_vec(), 0, tokens.len(), move |fetched| sender.send(fetched.segments).unwrap());
+    vault.fetch(tokens.to_vec(), 0, tokens.len(), || true, move |fetched| sender.send(fetched.segments).unwrap());
     answer.recv().unwrap()
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{ROLLBACK, Shape, StoredRows};
 
-/// Tokens of a page. Every cut (page, resume point) lies at a multiple of it, where the ratio-128 compressor is empty.
+/// Tokens of a page. At its end the ratio-128 compressor is empty.
 pub const PAGE_TOKENS: usize = 128;
 
 /// Positions whose compressor state is kept, so that [`ROLLBACK`] tokens can be taken back.

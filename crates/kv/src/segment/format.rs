@@ -19,7 +19,6 @@ use super::Segment;
 use crate::Key;
 
 const MAGIC: &[u8; 8] = b"ds4 seg\n";
-const VERSION: u32 = 1;
 const HASH: usize = blake3::OUT_LEN;
 /// Magic, version, tokens, tokens before, key.
 const FIXED: usize = 8 + 4 + 4 + 8 + Key::BYTES;
@@ -109,7 +108,7 @@ impl Header {
             _ => return Err(Damaged::Foreign),
         };
         match u32::from_le_bytes(take(&mut rest)) {
-            VERSION => {}
+            Segment::VERSION => {}
             other => return Err(Damaged::Version(other)),
         }
         let tokens = u32::from_le_bytes(take(&mut rest)) as usize;
@@ -155,7 +154,7 @@ impl Segment {
         }
         let mut bytes = Vec::with_capacity(length);
         bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&Segment::VERSION.to_le_bytes());
         bytes.extend_from_slice(&(self.tokens.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&(self.start as u64).to_le_bytes());
         bytes.extend_from_slice(self.parent.bytes());
@@ -267,7 +266,7 @@ mod tests {
         fn any_bytes_are_decided_on(mut bytes in prop::collection::vec(any::<u8>(), 0..400), lie in any::<bool>()) {
             if lie {
                 // A header that is right in its first fields and its checksum.
-                bytes.splice(..bytes.len().min(16), [&MAGIC[..], &VERSION.to_le_bytes(), &8u32.to_le_bytes()].concat());
+                bytes.splice(..bytes.len().min(16), [&MAGIC[..], &Segment::VERSION.to_le_bytes(), &8u32.to_le_bytes()].concat());
                 bytes.resize(header_bytes(8), 1);
                 bytes[16..24].fill(0);
                 let hash = blake3::hash(&bytes[..header_bytes(8) - HASH]);

@@ -102,6 +102,10 @@ impl Remote {
                 return Ok(done);
             }
             Ok(Err(object_store::Error::NotFound { .. })) => "no such bucket".into(),
+            // Waiting does not help, and others may be allowed what this is not.
+            Ok(Err(
+                why @ (object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }),
+            )) => return Err(Error::new(format_args!("{}/{name}", self.url), innermost(&why))),
             Ok(Err(why)) => innermost(&why),
             Err(_) => format!("no answer within {} s", time.as_secs()),
         };

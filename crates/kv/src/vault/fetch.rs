@@ -47,15 +47,17 @@ struct Prompt<'a> {
 
 impl Reader {
     pub(super) fn answer(&self, request: Request) {
-        let Request { tokens, have, most, asked, reply } = request;
+        let Request { tokens, have, most, asked, wanted, reply } = request;
         let mut fetched = Fetched::default();
-        if have < most {
+        if have < most && wanted() {
             let prompt = Prompt { tokens: &tokens, have, most, keys: self.root.chain(&tokens[..most]) };
             let steps = self.plan(&prompt);
-            self.load(&prompt, &steps, &mut fetched);
+            if wanted() {
+                self.load(&prompt, &steps, &mut fetched);
+            }
         }
         fetched.took = asked.elapsed();
-        reply(fetched);
+        reply.tell(fetched);
     }
 
     /// Follows the boundaries by name as far as they go: first one, then several at once.

@@ -46,7 +46,7 @@ fn save(vault: &Vault, segments: Vec<Segment>) {
 
 fn fetch(vault: &Vault, tokens: &[u32], have: usize, most: usize) -> Fetched {
     let (sender, answer) = mpsc::channel();
-    vault.fetch(tokens.to_vec(), have, most, move |fetched| sender.send(fetched).unwrap());
+    vault.fetch(tokens.to_vec(), have, most, || true, move |fetched| sender.send(fetched).unwrap());
     answer.recv().unwrap()
 }
 
