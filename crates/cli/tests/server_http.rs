@@ -199,7 +199,12 @@ fn private_texts_are_written_only_with_trace() {
     let server = Server::start(&["--trace", "trace.txt"]);
     server.chat(ask("Reply with exactly: green falcon"));
     let trace = std::fs::read_to_string(server.home.file("trace.txt")).unwrap();
-    for part in ["Reply with exactly: green falcon<｜Assistant｜>", "cache: 0 of ", "\n-- text\ngreen falcon\n"] {
+    for part in [
+        " took: 0 tokens from memory; queued ",
+        "Reply with exactly: green falcon<｜Assistant｜>",
+        "cache: 0 of ",
+        "\n-- text\ngreen falcon\n",
+    ] {
         assert!(trace.contains(part), "{trace}");
     }
     assert!(!server.log().contains("falcon"));

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use ds4_chat::{Message, ToolCall};
 use ds4_dialog::Prompt;
-use ds4_engine::Sampling;
+use ds4_engine::{Sampling, Usage};
 
 use crate::progress::{Counts, End};
 
@@ -48,6 +48,16 @@ impl Trace {
     /// Its turn has come.
     pub(crate) fn started(&self, id: &str, counts: &Counts) {
         self.write(id, &format!("cache: {} of {} prompt tokens reused", counts.cached, counts.prompt), "");
+    }
+
+    /// The engine is done with it; not told of answers that ended at a stop string or with their calls.
+    pub(crate) fn took(&self, id: &str, usage: &Usage) {
+        if self.file.is_some() {
+            let Usage { reused, source, queued, prefill, decode, .. } = usage;
+            let from = source.as_deref().map_or("memory".into(), |tier| format!("memory and {tier}"));
+            let times = format!("queued {queued:.1?}, prompt {prefill:.1?}, answer {decode:.1?}");
+            self.write(id, &format!("took: {reused} tokens from {from}; {times}"), "");
+        }
     }
 
     /// It has ended with this text.

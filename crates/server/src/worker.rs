@@ -103,8 +103,10 @@ fn run(engine: &dyn Source, server: &Server, job: Job) -> Result<Option<End>, Er
                 log(format_args!("{id}: the client left after {} tokens", counts.generated));
                 return Ok(None);
             }
-            Event::Finished(EngineFinish::Stop, _) => why = Some(Finish::Stop),
-            Event::Finished(EngineFinish::Length | EngineFinish::Context, _) => why = Some(Finish::Length),
+            Event::Finished(finish, usage) => {
+                server.trace.took(&id, &usage);
+                why = Some(if finish == EngineFinish::Stop { Finish::Stop } else { Finish::Length });
+            }
             Event::Failed(message) => return Err(Error::Failed(message)),
             Event::Queued { ahead } => told.tell(Progress::Queued { ahead }),
             Event::Scored { .. } | Event::Observed(_) => {}
