@@ -1,8 +1,9 @@
 //! Chores of this repository.
 //!
 //! `cargo xtask test` runs every test and counts what this machine cannot run. `cargo xtask soak` runs the long ones:
-//! fuzzing, damaged files, kills, bit identity, lower kernels, a very long context. `cargo xtask clients` lets the OpenAI and Anthropic SDKs and
-//! curl talk to the server. `cargo xtask neon` tests the kernels for ARM in an emulator.
+//! fuzzing, damaged files, kills, clients that come and go, bit identity, lower kernels, a very long context. `cargo xtask
+//! clients` lets the OpenAI and Anthropic SDKs and curl talk to the server. `cargo xtask neon` tests the kernels for ARM in
+//! an emulator.
 
 mod clients;
 mod neon;

@@ -34,7 +34,7 @@ struct Serve {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 393216, value_parser = positive, help_heading = "Server")]
     tokens: usize,
 
-    /// Conversations that run at once; also those that are remembered [default: what memory allows, at most 8]
+    /// Requests that run at once, each with room for a context [default: what memory allows, at most 8]
     #[arg(long, value_name = "N", value_parser = sessions, help_heading = "Server")]
     sessions: Option<usize>,
 

@@ -9,6 +9,6 @@ mod think;
 mod turns;
 
 pub use answer::Answer;
-pub use prompt::{Prompt, encode};
+pub use prompt::Prompt;
 pub use think::{THINK_MAX_CONTEXT, Think, options};
 pub use turns::{Exact, Place, Saved, Turn, TurnTokens, Turns};

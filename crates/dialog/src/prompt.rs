@@ -110,8 +110,3 @@ fn splice(
     }
     Ok((text, tokens))
 }
-
-/// The tokens of a rendered conversation; special strings in its content stay text.
-pub fn encode(tokenizer: &Tokenizer, rendered: &Rendered) -> Result<Vec<u32>, Error> {
-    tokenizer.encode_marked(&rendered.text, &rendered.specials)
-}

@@ -4,7 +4,7 @@ mod common;
 
 use common::{CHAT, THINKING, answer, id, prompt, talk, tokenizer, tools, user};
 use ds4_chat::{Message, Role, render};
-use ds4_dialog::{Prompt, Turns, encode};
+use ds4_dialog::{Prompt, Turns};
 use proptest::prelude::*;
 
 /// A text, and where it is cut into pieces that are tokenised one by one, so that it is not spelled as usual.
@@ -62,7 +62,7 @@ proptest! {
         prop_assert_eq!(&told.text, &rendered.text);
         prop_assert_eq!(&tokenizer().decode(&told.tokens), &rendered.text);
 
-        let canonical = encode(tokenizer(), &rendered).unwrap();
+        let canonical = tokenizer().encode_marked(&rendered.text, &rendered.specials).unwrap();
         for turns in [None, Some(&empty)] {
             let prompt = Prompt::new(&talk(&messages), &options, tokenizer(), turns).unwrap();
             prop_assert_eq!((prompt.replayed, &prompt.tokens, &prompt.text), (0, &canonical, &rendered.text));

@@ -4,7 +4,7 @@ mod common;
 
 use common::{CHAT, THINKING, answer, bytewise, id, prompt, stopped, talk, tokenizer, tools, user};
 use ds4_chat::{Message, Options, ToolCall, render};
-use ds4_dialog::{Prompt, Turns, encode};
+use ds4_dialog::{Prompt, Turns};
 
 /// The prompt after an answer that was sampled as `ids`, and what it must begin with.
 fn next(before: &[Message], options: Options, ids: &[u32], echo: impl FnOnce(&mut Message)) -> (Prompt, Vec<u32>) {
@@ -255,5 +255,6 @@ fn what_joins_other_text_is_tokenised_with_it() {
     let messages = [system, said, user("q")];
     let second = prompt(&messages, CHAT, &turns);
     assert_eq!(second.replayed, 0);
-    assert_eq!(second.tokens, encode(tokenizer(), &render(&talk(&messages), &CHAT)).unwrap());
+    let rendered = render(&talk(&messages), &CHAT);
+    assert_eq!(second.tokens, tokenizer().encode_marked(&rendered.text, &rendered.specials).unwrap());
 }

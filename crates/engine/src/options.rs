@@ -19,7 +19,7 @@ pub struct Options {
     pub threads: usize,
     /// Most prompt tokens read in one step; cancellation takes effect between steps.
     pub step: usize,
-    /// Sequences that live at once.
+    /// Requests that run at once.
     pub sessions: usize,
     /// Tokens that all sequences hold together, in pages that they share; at least a context. None: as many as all their
     /// contexts.

@@ -7,8 +7,9 @@ use ds4_engine::{Engine, Event, Finish, Metrics, Model, Observe, Observed, Optio
 use ds4_kv::Tier;
 use ds4_kv::store::{Disk, Entry, Error, Memory, Store};
 
-const OPTIONS: fn() -> Options =
-    || Options { context: 4096, threads: 2, step: 64, resume_every: 512, ..Options::default() };
+fn options() -> Options {
+    Options { context: 4096, threads: 2, step: 64, resume_every: 512, ..Options::default() }
+}
 
 fn model() -> Arc<Model> {
     Arc::new(Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap())
@@ -49,12 +50,12 @@ fn a_restart_costs_one_token() {
     let home = tempfile::tempdir().unwrap();
     let open = || Disk::open(home.path()).unwrap();
     let text = prompt(1, 3000);
-    let first = engine(open(), OPTIONS());
+    let first = engine(open(), options());
     let cold = ask(&first, &text);
     assert_eq!((cold.2.reused, cold.2.source), (0, None));
     drop(first);
 
-    let second = engine(open(), OPTIONS());
+    let second = engine(open(), options());
     let warm = ask(&second, &text);
     assert_eq!((warm.2.reused, warm.2.source.as_deref()), (2999, Some("disk")));
     assert_eq!((&warm.0, &warm.1), (&cold.0, &cold.1));
@@ -68,13 +69,13 @@ fn a_restart_costs_one_token() {
     assert_eq!(warm.2.reused, 1024);
     second.forget().unwrap();
     drop(second);
-    assert_eq!(warm.0, ask(&Engine::start(model(), OPTIONS()).unwrap(), &edited).0);
+    assert_eq!(warm.0, ask(&Engine::start(model(), options()).unwrap(), &edited).0);
 }
 
 #[test]
 fn an_answer_is_gone_on_with_after_a_restart() {
     let store = Arc::new(Memory::default());
-    let first = engine(Arc::clone(&store), OPTIONS());
+    let first = engine(Arc::clone(&store), options());
     let mut text = prompt(1, 700);
     for turn in 0..3 {
         let answer = ask(&first, &text).1;
@@ -82,7 +83,7 @@ fn an_answer_is_gone_on_with_after_a_restart() {
         text.extend([7, 8, turn]);
     }
     drop(first);
-    let second = engine(store, OPTIONS());
+    let second = engine(store, options());
     let (.., usage) = ask(&second, &text);
     assert_eq!(usage.reused, text.len() - 4, "the last token of an answer is never read");
 }
@@ -90,7 +91,7 @@ fn an_answer_is_gone_on_with_after_a_restart() {
 #[test]
 fn a_conversation_that_leaves_ram_comes_back() {
     let store = Arc::new(Memory::default());
-    let small = Options { context: 1024, ..OPTIONS() };
+    let small = Options { context: 1024, ..options() };
     let engine = engine(store, small);
     let text = prompt(1, 800);
     let cold = ask(&engine, &text);
@@ -103,7 +104,7 @@ fn a_conversation_that_leaves_ram_comes_back() {
 #[test]
 fn writes_grow_with_new_tokens_and_two_ends_are_kept() {
     let store = Arc::new(Memory::default());
-    let engine = engine(Arc::clone(&store), OPTIONS());
+    let engine = engine(Arc::clone(&store), options());
     let mut text = prompt(1, 400);
     for turn in 0..30 {
         let answer = ask(&engine, &text).1;
@@ -160,7 +161,7 @@ impl Store for Awkward {
 #[test]
 fn a_request_can_be_taken_back_while_a_store_does_not_answer() {
     let store = Arc::new(Awkward::default());
-    let engine = engine(Arc::clone(&store), OPTIONS());
+    let engine = engine(Arc::clone(&store), options());
     store.waits.store(true, SeqCst);
     let run = engine.submit(Request::greedy(prompt(1, 900), 1, 1)).unwrap();
     run.cancel();
@@ -173,7 +174,7 @@ fn a_request_can_be_taken_back_while_a_store_does_not_answer() {
 #[test]
 fn what_could_not_be_written_is_written_with_what_follows() {
     let store = Arc::new(Awkward::default());
-    let first = engine(Arc::clone(&store), OPTIONS());
+    let first = engine(Arc::clone(&store), options());
     store.refuses.store(true, SeqCst);
     let text = prompt(1, 3000);
     let cold = ask(&first, &text[..1000]);
@@ -185,7 +186,7 @@ fn what_could_not_be_written_is_written_with_what_follows() {
     // What the refusal lost is offered again after a minute, or by the engine's end.
     let cold = ask(&first, &text);
     drop(first);
-    let second = engine(store, OPTIONS());
+    let second = engine(store, options());
     let warm = ask(&second, &text);
     assert_eq!((warm.2.reused, warm.0), (2999, cold.0));
 }

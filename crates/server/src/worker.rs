@@ -1,4 +1,4 @@
-//! The threads that take requests from the queue and run them on the engine, one for each of its sequences.
+//! The threads that take requests from the queue and run them on the engine, one for each that can run at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -16,8 +16,7 @@ use crate::queue::{Job, Task};
 use crate::server::Server;
 use crate::source::Source;
 
-/// Works until the queue is closed, with a thread for each that can run at once. Should that become impossible, health says so, and
-/// every request hears it.
+/// Works until the queue is closed. Should that become impossible, health says so, and every request hears it.
 pub(crate) fn work(engine: &dyn Source, server: &Server) {
     std::thread::scope(|scope| {
         (0..server.queue.load().places).for_each(|_| drop(scope.spawn(|| work_one(engine, server))));
