@@ -188,7 +188,7 @@ impl Args {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             now.map_or(1, |t| t.as_nanos() as u64)
         });
-        Sampling { temperature: self.temp, top_p: self.top_p, min_p: self.min_p, top_k: 0, seed }
+        Sampling { temperature: self.temp, top_p: self.top_p, min_p: self.min_p, seed, ..Sampling::GREEDY }
     }
 
     /// Most tokens to generate.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use ds4_engine::{Event, Finish, Model, Observe, Observed, Request, Sampling, TokenScore};
+use ds4_engine::{Event, Finish, Model, Observe, Observed, Request, TokenScore};
 use ds4_gguf::Format;
 use ds4_tokenizer::Tokenizer;
 use serde_json::{Value, json};
@@ -99,13 +99,9 @@ fn dump_logprobs(args: &Args, opened: &Opened, tokens: Vec<u32>, path: &Path) ->
     let (prompt, context) = (tokens.len(), opened.engine.options().context);
     // The end of the answer is a step too, so it does not stop the engine.
     let request = Request {
-        tokens,
-        sampling: Sampling::GREEDY,
-        max_tokens: args.tokens.unwrap_or(STEPS),
         stop: Vec::new(),
         observe: Observe::Top(top_k),
-        score_from: None,
-        priority: Default::default(),
+        ..Request::greedy(tokens, args.tokens.unwrap_or(STEPS), tokenizer.eos())
     };
     let mut out = create(path)?;
     write!(

@@ -2,7 +2,7 @@
 
 use ds4_chat::Mode;
 use ds4_dialog::{Answer, Turn};
-use ds4_engine::{Event, Finish, Observe, Request, Run, Usage};
+use ds4_engine::{Event, Finish, Request, Run, Usage};
 
 use crate::args::Args;
 use crate::failure::Failure;
@@ -17,15 +17,7 @@ pub(crate) fn run(args: &Args, prompt: &str) -> Result<(), Failure> {
     let opened = Opened::new(&args.runtime)?;
     let (tokens, options) = chat::prompt_tokens(args, &opened.model, opened.builtin, prompt)?;
     let tokenizer = &opened.model.tokenizer;
-    let request = Request {
-        tokens,
-        sampling: args.sampling(),
-        max_tokens: args.max_tokens(),
-        stop: vec![tokenizer.eos()],
-        observe: Observe::Nothing,
-        score_from: None,
-        priority: Default::default(),
-    };
+    let request = Request { sampling: args.sampling(), ..Request::greedy(tokens, args.max_tokens(), tokenizer.eos()) };
     let answer = Answer::new(tokenizer, options.mode == Mode::Thinking, None, Vec::new());
     let (finish, usage, _) = print_answer(opened.engine.submit(request)?, answer, &mut Printer::new())?;
     report(finish, &usage);

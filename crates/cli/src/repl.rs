@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ds4_chat::{Conversation, Message, Options, Role};
 use ds4_dialog::{Answer, Prompt, Think, Turns};
-use ds4_engine::{Finish, Observe, Request};
+use ds4_engine::{Finish, Request};
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
 
@@ -155,13 +155,8 @@ impl Talk<'_> {
         let tokenizer = &self.opened.model.tokenizer;
         let prompt = Prompt::new(&self.conversation, &self.options, tokenizer, Some(&self.turns))?;
         let request = Request {
-            tokens: prompt.tokens,
             sampling: self.args.sampling(),
-            max_tokens: self.args.max_tokens(),
-            stop: vec![tokenizer.eos()],
-            observe: Observe::Nothing,
-            score_from: None,
-            priority: Default::default(),
+            ..Request::greedy(prompt.tokens, self.args.max_tokens(), tokenizer.eos())
         };
         let answer = Answer::new(tokenizer, prompt.thinking, None, Vec::new());
         let mut printer = Printer::new();

@@ -38,7 +38,7 @@ const QUESTIONS: [&str; 3] = [
 /// What the model draws, at most 32 tokens, so that some answers are cut; and the tokens of the prompt that were not
 /// computed again.
 fn draw(engine: &Engine, prompt: &Prompt, seed: u64) -> (Vec<u32>, usize) {
-    let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed };
+    let sampling = Sampling { temperature: 1.0, seed, ..Sampling::GREEDY };
     let request = Request {
         sampling,
         stop: vec![tokenizer().eos()],

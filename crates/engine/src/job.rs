@@ -9,7 +9,7 @@ use ds4_model::Outputs;
 
 use crate::prefixes::Why;
 use crate::scores::{log_sum, score, top};
-use crate::{Event, Finish, Observe, Observed, Priority, Request, Sampler, Token, Usage};
+use crate::{Event, Finish, Observe, Observed, Priority, Request, Rule, Sampler, Token, Usage};
 
 /// A request and its way out.
 pub(crate) struct Job {
@@ -49,7 +49,7 @@ pub(crate) struct Job {
 impl Job {
     pub(crate) fn new(
         arrival: u64,
-        request: Request,
+        mut request: Request,
         context: usize,
         events: Sender<Event>,
         cancel: Arc<AtomicBool>,
@@ -60,7 +60,7 @@ impl Job {
             prompt,
             context,
             len: 0,
-            sampler: Sampler::new(request.sampling),
+            sampler: Sampler::new(request.sampling, std::mem::take(&mut request.bias), &request.tokens),
             usage: Usage { prompt, ..Usage::default() },
             request,
             events,
@@ -259,10 +259,14 @@ impl Job {
         if self.is_full() {
             return true;
         }
-        let Some(id) = self.sampler.draw(logits) else {
+        let rule = self.request.guide.as_mut().map_or(Rule::default(), |guide| guide.rule());
+        let Some(id) = self.sampler.draw(logits, rule) else {
             self.send(Event::Failed(format!("the model produced no finite logit after token {}", self.len)));
             return true;
         };
+        if let Some(guide) = &mut self.request.guide {
+            guide.drawn(id);
+        }
         if self.request.stop.contains(&id) {
             self.finish(Finish::Stop);
             return true;

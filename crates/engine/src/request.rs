@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Sampling;
+use crate::{Guide, Sampling};
 
 /// A token list to continue.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Request {
     /// The complete text so far; whatever the sequence still holds of it is not computed again.
     pub tokens: Vec<u32>,
     /// How to draw what follows.
     pub sampling: Sampling,
+    /// Added to the logits of these tokens before anything is drawn.
+    pub bias: Vec<(u32, f32)>,
+    /// Who else has a say in what is drawn.
+    pub guide: Option<Box<dyn Guide>>,
     /// Most tokens to generate; 0 only reads the prompt.
     pub max_tokens: usize,
     /// Tokens that end the answer; they are reported as [`Finish::Stop`], not as [`Event::Token`].
@@ -42,6 +46,8 @@ impl Request {
         Self {
             tokens,
             sampling: Sampling::GREEDY,
+            bias: Vec::new(),
+            guide: None,
             max_tokens,
             stop: vec![stop],
             observe: Observe::Nothing,

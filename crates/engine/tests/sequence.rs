@@ -181,7 +181,7 @@ fn scores_are_the_log_probabilities_of_the_prompt() {
 fn the_same_seed_gives_the_same_answer() {
     let engine = engine(512);
     let draw = |seed| {
-        let sampling = Sampling { temperature: 1.5, top_p: 1.0, min_p: 0.0, top_k: 0, seed };
+        let sampling = Sampling { temperature: 1.5, seed, ..Sampling::GREEDY };
         ask(&engine, Request { sampling, stop: vec![], ..Request::greedy(prompt(20), 40, 1) }).tokens
     };
     let first = draw(11);

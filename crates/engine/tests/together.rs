@@ -141,9 +141,12 @@ fn who_came_last_gives_way_and_loses_nothing() {
     // Both fit at first; when they have grown, only one does.
     let options = Options { sessions: 2, context: 512, pool: Some(512), ..Options::default() };
     let crowded = engine(options);
-    let mut requests = [go_on(prompt(1, 100), 400), go_on(prompt(2, 100), 300)];
-    requests[1].sampling.temperature = 1.0;
-    let [first, second] = requests.clone();
+    let requests = || {
+        let mut requests = [go_on(prompt(1, 100), 400), go_on(prompt(2, 100), 300)];
+        requests[1].sampling.temperature = 1.0;
+        requests
+    };
+    let [first, second] = requests();
     let first = crowded.submit(first).unwrap();
     let second = crowded.submit(second).unwrap();
     let (first, second) = std::thread::scope(|scope| {
@@ -154,7 +157,7 @@ fn who_came_last_gives_way_and_loses_nothing() {
     assert_eq!((second.tokens.len(), second.places), (300, vec![1]), "it went back to the queue");
 
     let alone = engine(Options { sessions: 1, ..options });
-    for (request, answer) in requests.into_iter().zip([first.tokens, second.tokens]) {
+    for (request, answer) in requests().into_iter().zip([first.tokens, second.tokens]) {
         assert_eq!(ask(&alone, request).tokens, answer);
     }
 }

@@ -52,6 +52,24 @@ fn turn() -> impl Strategy<Value = Turn> {
         .prop_map(|(cut, new, answer, seed, leaves, pause)| Turn { cut, new, answer, seed, leaves, pause })
 }
 
+/// What is asked.
+struct Ask {
+    tokens: Vec<u32>,
+    answer: usize,
+    seed: u64,
+}
+
+impl Ask {
+    fn request(&self) -> Request {
+        Request {
+            sampling: Sampling { temperature: 1.0, seed: self.seed, ..Sampling::GREEDY },
+            stop: vec![],
+            observe: Observe::Logits,
+            ..Request::greedy(self.tokens.clone(), self.answer, 0)
+        }
+    }
+}
+
 /// What came of a request.
 #[derive(Debug, Default, PartialEq)]
 struct Answer {
@@ -80,7 +98,7 @@ fn ask(engine: &Engine, request: Request, leaves: Option<usize>) -> Answer {
 }
 
 /// Has a conversation and keeps what was asked and answered.
-fn talk(engine: &Engine, vocab: usize, topic: u64, turns: &[Turn]) -> Vec<(Request, Answer)> {
+fn talk(engine: &Engine, vocab: usize, topic: u64, turns: &[Turn]) -> Vec<(Ask, Answer)> {
     // Conversations on a topic begin alike, and part where their turns do.
     let (mut said, mut number, mut all) = (Vec::new(), topic, Vec::new());
     for turn in turns {
@@ -91,16 +109,10 @@ fn talk(engine: &Engine, vocab: usize, topic: u64, turns: &[Turn]) -> Vec<(Reque
             said.push((number >> 33) as u32 % vocab as u32);
         }
         said.truncate(CONTEXT);
-        let sampling = Sampling { temperature: 1.0, top_p: 1.0, min_p: 0.0, top_k: 0, seed: turn.seed };
-        let request = Request {
-            sampling,
-            stop: vec![],
-            observe: Observe::Logits,
-            ..Request::greedy(said.clone(), turn.answer, 0)
-        };
-        let answer = ask(engine, request.clone(), turn.leaves);
+        let asked = Ask { tokens: said.clone(), answer: turn.answer, seed: turn.seed };
+        let answer = ask(engine, asked.request(), turn.leaves);
         said.extend(&answer.tokens);
-        all.push((request, answer));
+        all.push((asked, answer));
     }
     all
 }
@@ -153,12 +165,12 @@ proptest! {
             let again = start();
             let alone = Options { context: CONTEXT, threads: 2, step: 256, ..Options::default() };
             let engine = Engine::start(Arc::clone(model), alone).expect("it fits");
-            for (request, answer) in answers {
+            for (asked, answer) in answers {
                 engine.forget().expect("it lives");
-                let want = ask(&engine, request.clone(), None);
-                prop_assert!(ask(&again, request.clone(), None) == want, "after a restart, {} tokens", request.tokens.len());
+                let want = ask(&engine, asked.request(), None);
+                prop_assert!(ask(&again, asked.request(), None) == want, "after a restart, {} tokens", asked.tokens.len());
                 if answer.finish != Some(Finish::Cancelled) {
-                    prop_assert!(answer == want, "after {} tokens", request.tokens.len());
+                    prop_assert!(answer == want, "after {} tokens", asked.tokens.len());
                     continue;
                 }
                 prop_assert!(want.tokens.starts_with(&answer.tokens));

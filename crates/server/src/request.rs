@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use ds4_chat::{Conversation, Message, RawValue, Role};
 use ds4_dialog::Think;
-use ds4_engine::Sampling;
+use ds4_engine::{Penalties, Sampling};
 
 use crate::Error;
 
@@ -62,6 +62,7 @@ impl Draw {
             top_k: wanted.top_k.unwrap_or(0).min(1 << 20) as usize,
             min_p: wanted.min_p.unwrap_or(0.05).clamp(0.0, 1.0) as f32,
             seed,
+            penalties: Penalties::NONE,
         }
     }
 }
@@ -173,10 +174,10 @@ mod tests {
     fn a_model_that_thinks_is_drawn_from_as_it_was_trained() {
         // H086, H088
         let draw = Draw { temperature: Some(0.0), top_p: Some(0.5), top_k: Some(3), min_p: Some(0.5), seed: Some(7) };
-        let trained = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.05, seed: 7 };
+        let trained = Sampling { temperature: 1.0, min_p: 0.05, seed: 7, ..Sampling::GREEDY };
         assert_eq!(draw.sampling(Think::On), trained);
         assert_eq!(draw.sampling(Think::Max), trained);
-        let wanted = Sampling { temperature: 0.0, top_p: 0.5, top_k: 3, min_p: 0.5, seed: 7 };
+        let wanted = Sampling { top_p: 0.5, top_k: 3, min_p: 0.5, seed: 7, ..Sampling::GREEDY };
         assert_eq!(draw.sampling(Think::Off), wanted);
     }
 

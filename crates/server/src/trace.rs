@@ -36,7 +36,7 @@ impl Trace {
     /// A request comes.
     pub(crate) fn request(&self, id: &str, prompt: &Prompt, sampling: &Sampling) {
         if self.file.is_some() {
-            let Sampling { temperature, top_p, min_p, top_k, seed } = sampling;
+            let Sampling { temperature, top_p, min_p, top_k, seed, .. } = sampling;
             let sampling =
                 format!("temperature {temperature}, top_p {top_p}, min_p {min_p}, top_k {top_k}, seed {seed}");
             let Prompt { tokens, replayed, text, .. } = prompt;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ds4_chat::{End as ComesTo, Event as Piece, ToolCall};
 use ds4_dialog::Answer;
-use ds4_engine::{Event, Finish as EngineFinish, Observe, Priority, Request};
+use ds4_engine::{Event, Finish as EngineFinish, Request};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::Error;
@@ -68,9 +68,8 @@ fn run(engine: &dyn Source, server: &Server, job: Job) -> Result<Option<End>, Er
     let mut counts = Counts { prompt: prompt.tokens.len(), ..Counts::default() };
     let mut answer = Answer::new(tokenizer, prompt.thinking, prompt.tools, stop);
     let mut told = Told { news, ids: calls, id: String::new(), calls: Vec::new() };
-    let (tokens, place, stop) = (prompt.tokens, prompt.place, vec![tokenizer.eos()]);
-    let (observe, priority) = (Observe::Nothing, Priority::Normal);
-    let request = Request { tokens, sampling, max_tokens, stop, observe, score_from: None, priority };
+    let (tokens, place) = (prompt.tokens, prompt.place);
+    let request = Request { sampling, ..Request::greedy(tokens, max_tokens, tokenizer.eos()) };
     let start = Instant::now();
     let (events, flag) = engine.submit(request)?;
     cancel.reaches(flag);
