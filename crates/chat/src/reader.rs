@@ -21,6 +21,8 @@ use fence::Fence;
 use tag::Scan;
 pub use types::Tools;
 
+/// How a tag of DSML begins.
+const MARKED: &str = "<｜DSML｜";
 /// Most bytes of a block of calls: far more than any tool takes.
 const MAX_BLOCK: usize = 1 << 20;
 /// Most spaces that are held back because a block may follow.
@@ -158,6 +160,14 @@ impl Reader {
     /// Whether the calls are complete, so that nothing more will be read.
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
+    }
+
+    /// The beginning of a block of calls, marked as DSML, where it cannot be an example: what there is of its first tag.
+    pub fn opens_block(&self) -> Option<&str> {
+        let tag = self.held.find('<')?;
+        let (space, tag) = self.held.split_at(tag);
+        let opens = matches!(self.state, State::Text) && tag.starts_with(MARKED) && !self.fence.code_after(space);
+        opens.then_some(tag)
     }
 
     /// What was held back, when the output has ended.

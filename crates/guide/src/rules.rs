@@ -1,0 +1,133 @@
+//! What a request demands of its answer.
+
+use ds4_chat::{Conversation, RawValue};
+use serde_json::{Value, json};
+
+use crate::Vocabulary;
+use crate::tool::Tool;
+
+/// Why demands cannot be met.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The schema of the answer cannot be enforced.
+    #[error("{0}")]
+    Schema(String),
+    /// There is no such tool.
+    #[error("tool_choice: no tool is called {0:?}")]
+    UnknownTool(String),
+    /// There are no tools at all.
+    #[error("tool_choice: a call is required, but there are no tools")]
+    NoTools,
+}
+
+/// Whether tools are called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// As the model likes.
+    #[default]
+    Auto,
+    /// At least one is.
+    Required,
+    /// This one is, and no other.
+    Named(String),
+}
+
+/// What the answer is made of.
+#[derive(Debug, Default)]
+pub enum Format {
+    /// Text.
+    #[default]
+    Text,
+    /// A JSON object.
+    JsonObject,
+    /// JSON that fits a schema.
+    JsonSchema(Box<RawValue>),
+}
+
+/// What a request demands.
+#[derive(Debug)]
+pub struct Demands {
+    /// Whether tools are called.
+    pub choice: Choice,
+    /// Whether several may be called at once.
+    pub parallel: bool,
+    /// Whether calls are held to their schemas where nothing else demands that.
+    pub constrain: bool,
+    /// What the answer is made of.
+    pub format: Format,
+    /// Most tokens of reasoning.
+    pub thinking: Option<usize>,
+}
+
+impl Default for Demands {
+    fn default() -> Self {
+        let (choice, format) = Default::default();
+        Self { choice, parallel: true, constrain: true, format, thinking: None }
+    }
+}
+
+/// What a request demands, ready to be followed.
+#[derive(Debug)]
+pub struct Rules {
+    /// The tools that may be called, if calls are held to their schemas.
+    pub(crate) tools: Vec<Tool>,
+    /// The answer must have a call.
+    pub(crate) must_call: bool,
+    pub(crate) parallel: bool,
+    /// Grammar of the answer.
+    pub(crate) format: Option<String>,
+    pub(crate) thinking: Option<usize>,
+}
+
+impl Rules {
+    /// The rules of a request; none if it demands nothing.
+    ///
+    /// # Errors
+    /// If a tool is demanded that is not there, or the schema of the answer cannot be enforced.
+    pub fn new(conversation: &Conversation, demands: Demands, vocabulary: &Vocabulary) -> Result<Option<Self>, Error> {
+        let must_call = demands.choice != Choice::Auto;
+        let schemas: Vec<_> = conversation.messages.iter().flat_map(|message| &message.tools).collect();
+        if must_call && schemas.is_empty() {
+            return Err(Error::NoTools);
+        }
+        let tools = if demands.constrain || must_call || !demands.parallel { schemas.len() } else { 0 };
+        let mut tools: Vec<Tool> = schemas[..tools].iter().filter_map(|tool| Tool::new(tool)).collect();
+        match &demands.choice {
+            Choice::Named(name) => {
+                tools.retain(|tool| tool.name == *name);
+                if tools.is_empty() {
+                    return Err(Error::UnknownTool(name.clone()));
+                }
+            }
+            // A tool whose name cannot be written in a tag must not become impossible to call.
+            _ if tools.len() < schemas.len() && !must_call => tools.clear(),
+            _ => {}
+        }
+        let format = format(&demands.format, vocabulary)?;
+        let rules = Self { tools, must_call, parallel: demands.parallel, format, thinking: demands.thinking };
+        let demanding = !rules.tools.is_empty() || rules.format.is_some() || rules.thinking.is_some();
+        Ok(demanding.then_some(rules))
+    }
+}
+
+/// The grammar of an answer; checked, because who asks for a form relies on it.
+fn format(format: &Format, vocabulary: &Vocabulary) -> Result<Option<String>, Error> {
+    let (name, mut schema) = match format {
+        Format::Text => return Ok(None),
+        Format::JsonObject => ("response_format", json!({"type": "object"})),
+        Format::JsonSchema(schema) => {
+            let parsed: Value = serde_json::from_str(schema.get()).map_err(|e| Error::Schema(format!("schema: {e}")))?;
+            ("json_schema", parsed)
+        }
+    };
+    let Some(members) = schema.as_object_mut() else {
+        return Err(Error::Schema(format!("{name}: the schema must be a JSON object")));
+    };
+    members.insert("x-guidance".into(), json!({"whitespace_pattern": r"[\x20\x0A]{1,24}"}));
+    let grammar = format!("start: %json {schema}\n");
+    vocabulary.matcher(&grammar).map_err(|why| {
+        let why = why.lines().next().unwrap_or_default();
+        Error::Schema(format!("{name}: this schema cannot be enforced: {why}; see docs/server.md for what can"))
+    })?;
+    Ok(Some(grammar))
+}
