@@ -112,7 +112,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
         false => Some(Arc::new(remembered(tool_memory_max_ids, &serve.kv, &opened.model)?)),
     };
     let config = Config { host, port, cors, max_tokens: tokens, queue, turns, trace };
-    ds4_server::run(&opened.engine, &opened.model, &config)?;
+    ds4_server::run(Arc::new(opened.engine), opened.model, &config)?;
     Ok(())
 }
 

@@ -141,6 +141,16 @@ impl Machine {
         }
         (total > 0).then_some(Self { total, available })
     }
+
+    /// Bytes of memory that this process takes, mapped weights included; none where the system does not say.
+    pub fn resident() -> Option<u64> {
+        use sysinfo::{ProcessRefreshKind, ProcessesToUpdate};
+        let own = sysinfo::get_current_pid().ok()?;
+        let mut system = sysinfo::System::new().ok()?;
+        let memory = ProcessRefreshKind::nothing().with_memory().without_tasks();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[own]), false, memory);
+        Some(system.process(own)?.memory()).filter(|bytes| *bytes > 0)
+    }
 }
 
 /// Bytes per second at which parts of a file come from the disk (or from memory, if the system has them cached).

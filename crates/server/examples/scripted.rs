@@ -73,5 +73,5 @@ fn main() -> Result<(), Box<dyn StdError>> {
     let turns = Some(Arc::new(ds4_dialog::Turns::new(1000)));
     let (host, trace) = ("127.0.0.1".into(), std::env::var_os("TRACE").map(Into::into));
     let config = Config { host, port, cors: false, max_tokens: 100_000, queue: 32, turns, trace };
-    Ok(run(&script, &model, &config)?)
+    Ok(run(Arc::new(script), model, &config)?)
 }

@@ -28,6 +28,7 @@ mod server;
 mod source;
 mod sse;
 mod stall;
+mod stats;
 mod text;
 mod trace;
 mod whole;

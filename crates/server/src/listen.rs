@@ -54,9 +54,9 @@ pub struct Config {
 
 /// Serves `model` on `engine` until SIGINT or SIGTERM, then lets the running requests end. A second signal ends the
 /// process at once with code 130.
-pub fn run(engine: &dyn Source, model: &Arc<Model>, config: &Config) -> io::Result<()> {
+pub fn run(engine: Arc<dyn Source>, model: Arc<Model>, config: &Config) -> io::Result<()> {
     let trace = Trace::new(config.trace.as_deref())?;
-    let server = Arc::new(Server::new(Arc::clone(model), engine.options(), config, trace));
+    let server = Arc::new(Server::new(engine, model, config, trace));
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(PARSERS).build()?;
     std::thread::scope(|scope| {
         let result = runtime.block_on(async {
@@ -64,7 +64,7 @@ pub fn run(engine: &dyn Source, model: &Arc<Model>, config: &Config) -> io::Resu
             let listener = bind(config).await?;
             log(format_args!("listening at http://{}", listener.local_addr()?));
             let worker = Arc::clone(&server);
-            scope.spawn(move || worker::work(engine, &worker));
+            scope.spawn(move || worker::work(&worker));
             serve(listener, &server, &mut signals).await;
             Ok(())
         });

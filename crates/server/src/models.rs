@@ -11,7 +11,7 @@ const CREATED: u64 = 1_767_225_600;
 /// What the model is called and what it can do.
 pub(crate) struct Identity {
     pub(crate) id: String,
-    name: String,
+    pub(crate) name: String,
     context: usize,
     max_tokens: usize,
 }

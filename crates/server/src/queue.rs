@@ -30,6 +30,8 @@ pub(crate) struct Task {
 #[derive(Debug)]
 pub(crate) struct Job {
     id: u64,
+    /// When it came.
+    pub(crate) since: Instant,
     pub(crate) task: Task,
     pub(crate) calls: CallIds,
     pub(crate) news: UnboundedSender<Progress>,
@@ -139,7 +141,8 @@ impl Queue {
         let cancel = Arc::new(Cancel::default());
         let id = state.next_id;
         state.next_id += 1;
-        state.waiting.push_back(Job { id, task, calls, news, cancel: Arc::clone(&cancel), place: None });
+        let since = Instant::now();
+        state.waiting.push_back(Job { id, since, task, calls, news, cancel: Arc::clone(&cancel), place: None });
         self.changed.notify_one();
         Ok(Ticket { id, news: inbox, cancel, queue: Arc::clone(self) })
     }
@@ -175,6 +178,12 @@ impl Queue {
         let state = self.lock();
         let (running, waiting) = (state.running, state.waiting.len());
         Load { running, places: self.places, waiting, limit: self.limit, closed: state.closed }
+    }
+
+    /// When the first `most` of those that wait came, and the tokens of their prompts.
+    pub(crate) fn waiting(&self, most: usize) -> Vec<(Instant, usize)> {
+        let state = self.lock();
+        state.waiting.iter().take(most).map(|job| (job.since, job.task.prompt.tokens.len())).collect()
     }
 
     /// Requests before this one; none when it does not wait.

@@ -28,6 +28,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/v1/models", get(models))
+        .route("/v1/stats", get(stats))
         .route("/v1/models/{id}", get(model))
         .route("/v1/chat/completions", post(openai::chat))
         .route("/v1/completions", post(openai::completions))
@@ -43,6 +44,12 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
 async fn health(State(server): State<Arc<Server>>) -> Response {
     let (well, health) = server.health();
     json_response(if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &health)
+}
+
+async fn stats(State(server): State<Arc<Server>>) -> Response {
+    let mut response = json_response(StatusCode::OK, &server.report());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 async fn models(State(server): State<Arc<Server>>) -> Response {
@@ -63,7 +70,8 @@ async fn unknown(request: Request) -> Response {
 
 async fn method(request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    let allowed = if path == "/health" || path.starts_with("/v1/models") { "GET" } else { "POST" };
+    let allowed =
+        if path == "/health" || path == "/v1/stats" || path.starts_with("/v1/models") { "GET" } else { "POST" };
     Error::Method { path, method: request.method().to_string(), allowed }.response(Error::openai)
 }
 

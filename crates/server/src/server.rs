@@ -2,32 +2,38 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ds4_dialog::{Place, Prompt, Turn, Turns, options};
-use ds4_engine::{Model, Options};
+use ds4_engine::Model;
 use serde_json::{Value, json};
 
 use crate::calls::{CallIds, Style};
 use crate::log::log;
 use crate::models::Identity;
 use crate::queue::{Queue, Task, Ticket};
+use crate::source::Source;
+use crate::stats::Stats;
 use crate::trace::Trace;
 use crate::{Config, Error, Request};
 
 /// What all requests share.
 pub(crate) struct Server {
+    pub(crate) engine: Arc<dyn Source>,
     pub(crate) model: Arc<Model>,
     pub(crate) identity: Identity,
     pub(crate) queue: Arc<Queue>,
     pub(crate) context: usize,
     pub(crate) cors: bool,
     pub(crate) trace: Trace,
+    pub(crate) stats: Stats,
     turns: Option<Arc<Turns>>,
     max_tokens: usize,
     /// Why the engine cannot run any more.
     failure: OnceLock<String>,
-    started: u64,
+    pub(crate) started: Instant,
+    /// Seconds since 1970, which make ids of this process its own.
+    epoch: u64,
     next_id: AtomicU64,
 }
 
@@ -41,19 +47,22 @@ pub(crate) struct Label {
 }
 
 impl Server {
-    pub(crate) fn new(model: Arc<Model>, options: &Options, config: &Config, trace: Trace) -> Self {
-        let context = options.context;
+    pub(crate) fn new(engine: Arc<dyn Source>, model: Arc<Model>, config: &Config, trace: Trace) -> Self {
+        let (context, sessions) = (engine.options().context, engine.options().sessions);
         Self {
             identity: Identity::new(&model, context, config.max_tokens),
+            engine,
             model,
-            queue: Arc::new(Queue::new(options.sessions, config.queue)),
+            queue: Arc::new(Queue::new(sessions, config.queue)),
             context,
             cors: config.cors,
             trace,
+            stats: Stats::default(),
             turns: config.turns.clone(),
             max_tokens: config.max_tokens,
             failure: OnceLock::new(),
-            started: now(),
+            started: Instant::now(),
+            epoch: now(),
             next_id: AtomicU64::new(0),
         }
     }
@@ -84,13 +93,13 @@ impl Server {
         if let Some(why) = self.failure() {
             return Err(Error::Failed(why.into()));
         }
-        let id = format!("{}{:x}-{}", style.answer, self.started, self.next_id.fetch_add(1, Relaxed));
+        let id = format!("{}{:x}-{}", style.answer, self.epoch, self.next_id.fetch_add(1, Relaxed));
         let model = request.model.unwrap_or_else(|| self.identity.id.clone());
         self.trace.request(&id, &prompt, &request.sampling);
         let max_tokens = request.max_tokens.unwrap_or(self.max_tokens);
         let task = Task { id: id.clone(), prompt, sampling: request.sampling, max_tokens, stop: request.stop };
         let calls = CallIds::new(style, request.seed, &model, &task);
-        let ticket = self.queue.enter(task, calls)?;
+        let ticket = self.queue.enter(task, calls).inspect_err(|_| self.stats.refused())?;
         Ok((Label { id, model, created: now() }, ticket))
     }
 
@@ -112,14 +121,18 @@ impl Server {
         self.failure.get().map(String::as_str)
     }
 
+    /// Whether all is well, in a word or two.
+    pub(crate) fn status(&self) -> &'static str {
+        match self.failure() {
+            Some(_) => "failed",
+            None if self.queue.load().closed => "shutting down",
+            None => "ok",
+        }
+    }
+
     /// What `/health` says, and whether all is well.
     pub(crate) fn health(&self) -> (bool, Value) {
-        let load = self.queue.load();
-        let status = match self.failure() {
-            Some(_) => "failed",
-            None if load.closed => "shutting down",
-            None => "ok",
-        };
+        let (load, status) = (self.queue.load(), self.status());
         let mut health = json!({
             "status": status,
             "model": self.identity.id,

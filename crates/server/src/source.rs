@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ds4_engine::{Engine, Event, Options, Request};
+use ds4_engine::{Engine, Event, Metrics, Options, Plan, Request};
 
 use crate::Error;
 
@@ -11,7 +11,7 @@ use crate::Error;
 pub type Submitted<'s> = (Box<dyn Iterator<Item = Event> + 's>, Arc<AtomicBool>);
 
 /// What runs requests.
-pub trait Source: Sync {
+pub trait Source: Send + Sync {
     /// Runs a request; dropping the events cancels it.
     fn submit(&self, request: Request) -> Result<Submitted<'_>, Error>;
 
@@ -20,6 +20,16 @@ pub trait Source: Sync {
 
     /// How it runs: its context, and how many requests at once.
     fn options(&self) -> &Options;
+
+    /// What it did so far.
+    fn metrics(&self) -> Metrics {
+        Metrics::default()
+    }
+
+    /// Its memory, where it has any.
+    fn plan(&self) -> Option<&Plan> {
+        None
+    }
 }
 
 impl Source for Engine {
@@ -35,5 +45,13 @@ impl Source for Engine {
 
     fn options(&self) -> &Options {
         Engine::options(self)
+    }
+
+    fn metrics(&self) -> Metrics {
+        Engine::metrics(self)
+    }
+
+    fn plan(&self) -> Option<&Plan> {
+        Some(Engine::plan(self))
     }
 }

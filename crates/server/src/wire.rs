@@ -72,17 +72,18 @@ fn serve<T>(
     end: Result<Finish, &'static str>,
     test: impl FnOnce(&dyn Fn(&str, &Value) -> Answer) -> T,
 ) -> T {
-    perform(&Script::new(MODEL.tokenizer.encode(text), end), test)
+    perform(&Arc::new(Script::new(MODEL.tokenizer.encode(text), end)), test)
 }
 
 /// A server whose model follows the script.
-fn perform<T>(script: &Script, test: impl FnOnce(&dyn Fn(&str, &Value) -> Answer) -> T) -> T {
+fn perform<T>(script: &Arc<Script>, test: impl FnOnce(&dyn Fn(&str, &Value) -> Answer) -> T) -> T {
     let turns = Some(Arc::new(Turns::new(9)));
     let config = Config { host: String::new(), port: 0, cors: false, max_tokens: 1000, queue: 9, turns, trace: None };
-    let server = Arc::new(Server::new(Arc::clone(&MODEL), script.options(), &config, Trace::new(None).unwrap()));
+    let engine: Arc<dyn Source> = Arc::<Script>::clone(script);
+    let server = Arc::new(Server::new(engine, Arc::clone(&MODEL), &config, Trace::new(None).unwrap()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(|| work(script, &server));
+        scope.spawn(|| work(&server));
         let _close = Close(&server);
         let service = TowerToHyperService::new(router(Arc::clone(&server)));
         test(&|path, body| {
@@ -303,7 +304,7 @@ fn calls_come_back_with_the_tokens_with_which_they_were_sampled() {
     let calls = block(&(invoke("a", "1") + &invoke("b", "2")));
     let calls = calls.split("｜DSML｜").map(spell).collect::<Vec<_>>().join(&id("｜DSML｜"));
     let tokens = [spell("hm"), vec![id("</think>")], spell("I read it."), calls].concat();
-    let script = Script::new(tokens, STOP);
+    let script = Arc::new(Script::new(tokens, STOP));
     perform(&script, |post| {
         let mut body = TOOLS.chat(false);
         let (_, answer) = post("/v1/chat/completions", &body);

@@ -14,17 +14,17 @@ use crate::log::log;
 use crate::progress::{Counts, End, Finish, Progress};
 use crate::queue::{Job, Task};
 use crate::server::Server;
-use crate::source::Source;
+use crate::stats::{Outcome, Watch};
 
 /// Works until the queue is closed. Should that become impossible, health says so, and every request hears it.
-pub(crate) fn work(engine: &dyn Source, server: &Server) {
+pub(crate) fn work(server: &Server) {
     std::thread::scope(|scope| {
-        (0..server.queue.load().places).for_each(|_| drop(scope.spawn(|| work_one(engine, server))));
+        (0..server.queue.load().places).for_each(|_| drop(scope.spawn(|| work_one(server))));
     });
 }
 
-fn work_one(engine: &dyn Source, server: &Server) {
-    if catch_unwind(AssertUnwindSafe(|| run_all(engine, server))).is_err() {
+fn work_one(server: &Server) {
+    if catch_unwind(AssertUnwindSafe(|| run_all(server))).is_err() {
         server.fail("internal error; stderr says where".into());
     }
     refuse_all(server);
@@ -39,13 +39,19 @@ fn refuse_all(server: &Server) {
 }
 
 /// Runs requests until the queue is closed or the engine cannot go on.
-fn run_all(engine: &dyn Source, server: &Server) {
+fn run_all(server: &Server) {
     while server.failure().is_none() {
         let Some(mut job) = server.queue.next() else { return };
         let (news, place) = (job.news.clone(), job.place.take());
-        let result = run(engine, server, job);
+        let watch = server.stats.begin(job.since, job.task.prompt.tokens.len());
+        let result = run(server, job, &watch);
+        watch.ended(match &result {
+            Ok(Some(end)) => Outcome::from(&end.why),
+            Ok(None) => Outcome::Left,
+            Err(_) => Outcome::Failed,
+        });
         drop(place);
-        if let Err(why) = engine.health() {
+        if let Err(why) = server.engine.health() {
             server.fail(why);
         }
         // A client that has left hears nothing.
@@ -58,7 +64,7 @@ fn run_all(engine: &dyn Source, server: &Server) {
 }
 
 /// Runs a request and reports all but its end; no end when its client has left.
-fn run(engine: &dyn Source, server: &Server, job: Job) -> Result<Option<End>, Error> {
+fn run(server: &Server, job: Job, watch: &Watch<'_>) -> Result<Option<End>, Error> {
     if job.cancel.wanted() {
         return Ok(None);
     }
@@ -71,14 +77,16 @@ fn run(engine: &dyn Source, server: &Server, job: Job) -> Result<Option<End>, Er
     let (tokens, place) = (prompt.tokens, prompt.place);
     let request = Request { sampling, ..Request::greedy(tokens, max_tokens, tokenizer.eos()) };
     let start = Instant::now();
-    let (events, flag) = engine.submit(request)?;
+    let (events, flag) = server.engine.submit(request)?;
     cancel.reaches(flag);
     let mut started = false;
     let mut why = None;
     for event in events {
         match event {
             Event::Prefill { done, total } => {
-                if !std::mem::replace(&mut started, true) {
+                let first = !std::mem::replace(&mut started, true);
+                watch.read(done, first);
+                if first {
                     counts.cached = done;
                     server.trace.started(&id, &counts);
                     told.tell(Progress::Started(counts));
@@ -88,6 +96,7 @@ fn run(engine: &dyn Source, server: &Server, job: Job) -> Result<Option<End>, Er
             Event::Token(token) => {
                 counts.generated += 1;
                 counts.reasoning += usize::from(answer.thinks());
+                watch.wrote(answer.thinks());
                 told.pieces(answer.push(token.id));
                 why = answer.stopped().map(|stop| Finish::StopString(stop.to_owned()));
                 if answer.is_done() {
@@ -106,7 +115,10 @@ fn run(engine: &dyn Source, server: &Server, job: Job) -> Result<Option<End>, Er
                 why = Some(if finish == EngineFinish::Stop { Finish::Stop } else { Finish::Length });
             }
             Event::Failed(message) => return Err(Error::Failed(message)),
-            Event::Queued { ahead } => told.tell(Progress::Queued { ahead }),
+            Event::Queued { ahead } => {
+                watch.waits();
+                told.tell(Progress::Queued { ahead });
+            }
             Event::Scored { .. } | Event::Observed(_) => {}
         }
     }
@@ -201,10 +213,10 @@ mod tests {
         let model = Arc::new(Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap());
         let context = 64;
         let options = Options { context, threads: 1, step: 8, ..Options::default() };
-        let engine = Engine::start(Arc::clone(&model), options).unwrap();
+        let engine = Arc::new(Engine::start(Arc::clone(&model), options).unwrap());
         let config =
             Config { host: String::new(), port: 0, cors: false, max_tokens: 1, queue: 9, turns: None, trace: None };
-        let server = Server::new(model, &options, &config, Trace::new(None).unwrap());
+        let server = Server::new(engine, model, &config, Trace::new(None).unwrap());
         let (well, health) = server.health();
         assert!(well && health["status"] == "ok");
 
@@ -212,7 +224,7 @@ mod tests {
         let mut ticket = enter(&server.queue, task("a")).unwrap();
         server.fail("the device is gone".into());
         std::thread::scope(|scope| {
-            scope.spawn(|| work(&engine, &server));
+            scope.spawn(|| work(&server));
             let Progress::Failed(error) = runtime.block_on(ticket.news()) else { panic!("an answer") };
             assert!(error.to_string().contains("the device is gone"), "{error}");
             let (well, health) = server.health();
