@@ -38,5 +38,5 @@ mod worker;
 
 pub use error::Error;
 pub use listen::{Config, run};
-pub use request::{Draw, Request};
+pub use request::{Draw, Request, ToolChoice};
 pub use source::{Source, Submitted};

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use ds4_chat::{Conversation, Message, RawValue, Role};
 use ds4_dialog::Think;
 use ds4_engine::{Penalties, Sampling};
+use serde::Deserialize;
 
 use crate::Error;
 
@@ -29,6 +30,73 @@ pub struct Request {
     pub max_tokens: Option<usize>,
     /// The answer ends before the first of these.
     pub stop: Vec<String>,
+    /// Whether it is to call tools. With [`ToolChoice::None`] the conversation offers none.
+    pub tool_choice: ToolChoice,
+}
+
+/// Whether an answer calls tools.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ToolChoice {
+    /// As the model likes.
+    #[default]
+    Auto,
+    /// It may not.
+    None,
+    /// It shall call one or more.
+    Required,
+    /// It shall call this one, by the name that the model knows.
+    Named(String),
+}
+
+/// A choice as an object, in the words of all APIs: `{"type": "function", "function": {"name"}}`, `{"type": "custom",
+/// "name"}`, `{"type": "tool", "name"}`, `{"type": "any"}`, `{"type": "allowed_tools", "mode"}`.
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    name: Option<String>,
+    mode: Option<String>,
+    function: Option<Named>,
+    custom: Option<Named>,
+    allowed_tools: Option<Allowed>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Allowed {
+    mode: Option<String>,
+}
+
+impl ToolChoice {
+    /// What a client says. Words that mean nothing here leave the choice to the model.
+    pub(crate) fn new(said: Option<&RawValue>) -> Self {
+        let Some(said) = said else { return Self::Auto };
+        if let Ok(word) = serde_json::from_str::<String>(said.get()) {
+            return Self::word(&word);
+        }
+        let Ok(choice) = serde_json::from_str::<Choice>(said.get()) else { return Self::Auto };
+        let name = choice.name.or(choice.function.and_then(|f| f.name)).or(choice.custom.and_then(|c| c.name));
+        match (choice.kind.as_deref(), name) {
+            (Some("function" | "custom" | "tool"), Some(name)) => Self::Named(name),
+            (Some("allowed_tools"), _) => {
+                let mode = choice.mode.or(choice.allowed_tools.and_then(|a| a.mode));
+                mode.map_or(Self::Auto, |mode| Self::word(&mode))
+            }
+            (kind, _) => Self::word(kind.unwrap_or_default()),
+        }
+    }
+
+    fn word(word: &str) -> Self {
+        match word {
+            "none" => Self::None,
+            "required" | "any" => Self::Required,
+            _ => Self::Auto,
+        }
+    }
 }
 
 /// How a client wants tokens drawn.
@@ -179,6 +247,32 @@ mod tests {
         assert_eq!(draw.sampling(Think::Max), trained);
         let wanted = Sampling { top_p: 0.5, top_k: 3, min_p: 0.5, seed: 7, ..Sampling::GREEDY };
         assert_eq!(draw.sampling(Think::Off), wanted);
+    }
+
+    #[test]
+    fn a_choice_of_tools_is_understood_in_the_words_of_every_api() {
+        let choice = |json: &str| ToolChoice::new(Some(&RawValue::from_string(json.into()).unwrap()));
+        let read = ToolChoice::Named("read".into());
+        for (json, expected) in [
+            (r#""auto""#, ToolChoice::Auto),
+            (r#""none""#, ToolChoice::None),
+            (r#""required""#, ToolChoice::Required),
+            (r#"{"type": "function", "function": {"name": "read"}}"#, read.clone()),
+            (r#"{"type": "custom", "custom": {"name": "read"}}"#, read.clone()),
+            (r#"{"type": "function", "name": "read"}"#, read.clone()),
+            (r#"{"type": "tool", "name": "read", "disable_parallel_tool_use": true}"#, read),
+            (r#"{"type": "any"}"#, ToolChoice::Required),
+            (r#"{"type": "none"}"#, ToolChoice::None),
+            (r#"{"type": "allowed_tools", "mode": "required", "tools": []}"#, ToolChoice::Required),
+            (r#"{"type": "allowed_tools", "allowed_tools": {"mode": "auto"}}"#, ToolChoice::Auto),
+            (r#"{"type": "web_search"}"#, ToolChoice::Auto),
+            (r#"{"type": "function"}"#, ToolChoice::Auto),
+            ("null", ToolChoice::Auto),
+            ("[7]", ToolChoice::Auto),
+        ] {
+            assert_eq!(choice(json), expected, "{json}");
+        }
+        assert_eq!(ToolChoice::new(None), ToolChoice::Auto);
     }
 
     #[test]

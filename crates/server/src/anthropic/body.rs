@@ -4,7 +4,7 @@ use ds4_chat::{Message, RawValue, Role, ToolCall};
 use serde::{Deserialize, Serialize};
 
 use crate::body::parse;
-use crate::request::{Draw, Thinking, conversation, stops};
+use crate::request::{Draw, Thinking, ToolChoice, conversation, stops};
 use crate::text::{List, TextOr, count, omitted};
 use crate::{Error, Request};
 
@@ -18,7 +18,7 @@ pub struct Body {
     system: Option<TextOr<Block>>,
     messages: List<Turn>,
     tools: Option<List<Tool>>,
-    tool_choice: Option<ToolChoice>,
+    tool_choice: Option<Box<RawValue>>,
     #[serde(default, deserialize_with = "count")]
     max_tokens: Option<u64>,
     temperature: Option<f64>,
@@ -48,12 +48,6 @@ struct OutputConfig {
 #[derive(Debug, Deserialize)]
 struct Format {
     schema: Option<Box<RawValue>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ToolChoice {
-    #[serde(rename = "type")]
-    kind: Option<String>,
 }
 
 /// A tool; those that have no schema are the client's or the cloud's own, and left out.
@@ -134,8 +128,8 @@ impl Body {
         let think = Thinking { enabled, effort, model: self.model.clone() }.resolve()?;
         let (temperature, top_p, top_k) = (self.temperature, self.top_p, self.top_k);
         let draw = Draw { temperature, top_p, top_k, min_p: None, seed: None };
-        let hides_tools = self.tool_choice.is_some_and(|c| c.kind.as_deref() == Some("none"));
-        let tools = self.tools.filter(|_| !hides_tools).map(|t| t.0).unwrap_or_default();
+        let tool_choice = ToolChoice::new(self.tool_choice.as_deref());
+        let tools = self.tools.filter(|_| tool_choice != ToolChoice::None).map(|t| t.0).unwrap_or_default();
         let tools = tools.iter().filter_map(|tool| tool.as_function().transpose()).collect::<Result<_, _>>()?;
         let mut system: Vec<String> = self.system.map(system_text).filter(|s| !s.is_empty()).into_iter().collect();
         let mut messages = Vec::new();
@@ -150,6 +144,7 @@ impl Body {
             seed: draw.given_seed(),
             max_tokens: self.max_tokens.map(|n| n.min(u32::MAX.into()) as usize),
             stop: stops("stop_sequences", self.stop_sequences.unwrap_or_default())?,
+            tool_choice,
         })
     }
 }

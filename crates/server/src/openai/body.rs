@@ -4,7 +4,7 @@ use ds4_chat::{Message, RawValue, Role, ToolCall};
 use serde::Deserialize;
 
 use crate::body::parse;
-use crate::request::{Draw, Thinking, conversation, stops};
+use crate::request::{Draw, Thinking, ToolChoice, conversation, stops};
 use crate::text::{List, TextOr, count, omitted, raw_text};
 use crate::{Error, Request};
 
@@ -176,8 +176,8 @@ impl Body {
             Some(TextOr::Text(stop)) => vec![stop],
             Some(TextOr::List(stops)) => stops,
         };
-        let hides_tools = self.tool_choice.is_some_and(|choice| choice.get() == "\"none\"");
-        let tools = self.tools.filter(|_| !hides_tools).map(|t| t.0).unwrap_or_default();
+        let tool_choice = ToolChoice::new(self.tool_choice.as_deref());
+        let tools = self.tools.filter(|_| tool_choice != ToolChoice::None).map(|t| t.0).unwrap_or_default();
         let schema = self.response_format.and_then(|f| f.json_schema?.schema);
         let mut system = Vec::new();
         let mut messages = Vec::new();
@@ -192,6 +192,7 @@ impl Body {
             seed: draw.given_seed(),
             max_tokens: self.max_completion_tokens.or(self.max_tokens).map(|n| n.min(u32::MAX.into()) as usize),
             stop: stops("stop", stop)?,
+            tool_choice,
         })
     }
 }
