@@ -42,7 +42,8 @@ pub struct Message {
     /// Tool: the [`ToolCall::id`] this is the result of.
     pub tool_call_id: String,
     /// System and developer: the tools on offer, each a JSON object `{"name", "description", "parameters"}` (the
-    /// `function` member of OpenAI's form). Printed with its keys in the given order.
+    /// `function` member of OpenAI's form). Printed with its keys in the given order. Tool: further ones that the result
+    /// brings, printed after its text, so that what was read before stays.
     pub tools: Vec<Box<RawValue>>,
     /// System and developer: a JSON schema for the answer.
     pub response_format: Option<Box<RawValue>>,

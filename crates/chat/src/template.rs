@@ -56,7 +56,7 @@ fn render_turn(turn: &Turn<'_>, thinks: bool, out: &mut Rendered) {
             for (i, part) in turn.parts.iter().enumerate() {
                 out.template(if i > 0 { "\n\n" } else { "" });
                 match part.result_of {
-                    Some(_) => tools::render_result(part.text, out),
+                    Some(_) => tools::render_result(part.text, part.tools, out),
                     None => out.content(part.text),
                 }
             }

@@ -2,6 +2,7 @@
 
 use crate::effort::Mode;
 use crate::message::{Conversation, Message, Role, Task};
+use serde_json::value::RawValue;
 use std::collections::HashMap;
 
 /// One turn of the template: a message, or consecutive user and tool messages.
@@ -23,6 +24,8 @@ pub(crate) struct Part<'c> {
     pub(crate) text: &'c str,
     /// The id of the call whose result this is; `None` if the user wrote it.
     pub(crate) result_of: Option<&'c str>,
+    /// The tools that the result brings.
+    pub(crate) tools: &'c [Box<RawValue>],
 }
 
 /// The turns of a conversation, and which reasoning they keep.
@@ -71,7 +74,8 @@ fn merge(messages: &[Message]) -> Vec<Turn<'_>> {
                 continue;
             }
         };
-        let part = Part { text: &message.content, result_of };
+        let tools = if result_of.is_some() { &message.tools[..] } else { &[] };
+        let part = Part { text: &message.content, result_of, tools };
         match last {
             Some(turn) => turn.parts.push(part),
             None => turns.push(Turn { role: Role::User, index, message, parts: vec![part], task }),
