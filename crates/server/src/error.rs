@@ -46,6 +46,14 @@ pub enum Error {
         /// Tokens that the context holds.
         context: usize,
     },
+    /// The request counts on something earlier that is gone.
+    #[error("{param}: {id:?} is not remembered, or never was; send the whole conversation as input instead")]
+    Forgotten {
+        /// The field that names it.
+        param: &'static str,
+        /// Its name.
+        id: String,
+    },
     /// Too many requests wait.
     #[error("the queue is full: {waiting} requests wait; this one would be number {}. Try again in {retry_after} s", waiting + 1)]
     QueueFull {
@@ -69,7 +77,7 @@ impl Error {
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Invalid(_) | Self::ContextExceeded { .. } => StatusCode::BAD_REQUEST,
+            Self::Invalid(_) | Self::Forgotten { .. } | Self::ContextExceeded { .. } => StatusCode::BAD_REQUEST,
             Self::UnknownEndpoint(_) => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
@@ -95,6 +103,10 @@ impl Error {
                 error["code"] = "context_length_exceeded".into();
                 error["n_prompt_tokens"] = (*prompt).into();
                 error["n_ctx"] = (*context).into();
+            }
+            Self::Forgotten { param, .. } => {
+                error["param"] = (*param).into();
+                error["code"] = "previous_response_not_found".into();
             }
             Self::QueueFull { waiting, .. } => {
                 error["code"] = "queue_full".into();

@@ -1,13 +1,13 @@
-//! HTTP: the OpenAI and Anthropic APIs over the engine. Knows conversations and tokens, never a tensor.
+//! HTTP: the OpenAI (chat, completions, responses) and Anthropic APIs over the engine. Knows conversations and tokens, never a tensor.
 //!
 //! A request's way, one file a step:
 //!
 //! 1. `listen.rs` accepts the connection, `routes.rs` finds the handler, `body.rs` reads and parses the body;
-//! 2. `openai/body.rs` or `anthropic/body.rs` is what that API may say, turned into a [`Request`], which no longer knows
+//! 2. `openai/body.rs`, `responses/body.rs` or `anthropic/body.rs` is what that API may say, turned into a [`Request`], which no longer knows
 //!    the API (`request.rs`);
 //! 3. `server.rs` renders it to tokens and checks that they fit; `queue.rs` holds it until its turn;
 //! 4. `worker.rs` runs it on the engine, names its calls (`calls.rs`) and reports [`Progress`](progress::Progress);
-//! 5. `openai/reply.rs` or `anthropic/reply.rs` says that in its API's words: whole (`whole.rs`) or as events (`sse.rs`).
+//! 5. `openai/reply.rs`, `responses/reply.rs` or `anthropic/reply.rs` says that in its API's words: whole (`whole.rs`) or as events (`sse.rs`).
 //!
 //! Invariants: nothing a client sends makes this panic or grow without a limit; a client that leaves or stops reading is
 //! given up, and the engine never waits for one; an error has a status, a message with the way out, and the form of its API.
@@ -23,6 +23,7 @@ pub mod openai;
 mod progress;
 mod queue;
 mod request;
+pub mod responses;
 mod routes;
 mod server;
 mod source;

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use ds4_chat::{Conversation, Message, RawValue, Role};
 use ds4_dialog::Think;
 use ds4_engine::{Penalties, Sampling};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
@@ -203,6 +203,23 @@ pub(crate) fn conversation(
         conversation.messages.insert(0, first);
     }
     conversation
+}
+
+/// A tool as the model wants to see it.
+pub(crate) fn function(
+    name: &str,
+    description: Option<&str>,
+    parameters: Option<&RawValue>,
+) -> serde_json::Result<Box<RawValue>> {
+    #[derive(Serialize)]
+    struct Function<'a> {
+        name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        description: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        parameters: Option<&'a RawValue>,
+    }
+    serde_json::to_string(&Function { name, description, parameters }).and_then(RawValue::from_string)
 }
 
 #[cfg(test)]

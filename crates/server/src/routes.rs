@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 
 use crate::error::json_response;
 use crate::server::Server;
-use crate::{Error, anthropic, openai};
+use crate::{Error, anthropic, openai, responses};
 
 /// Most bytes before a body.
 pub(crate) const MAX_HEADERS: usize = 64 << 10;
@@ -32,6 +32,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/v1/models/{id}", get(model))
         .route("/v1/chat/completions", post(openai::chat))
         .route("/v1/completions", post(openai::completions))
+        .route("/v1/responses", post(responses::responses))
         .route("/v1/messages", post(anthropic::messages))
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .fallback(unknown)

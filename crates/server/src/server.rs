@@ -15,7 +15,7 @@ use crate::queue::{Queue, Task, Ticket};
 use crate::source::Source;
 use crate::stats::Stats;
 use crate::trace::Trace;
-use crate::{Config, Error, Request};
+use crate::{Config, Error, Request, ToolChoice, responses};
 
 /// What all requests share.
 pub(crate) struct Server {
@@ -27,6 +27,7 @@ pub(crate) struct Server {
     pub(crate) cors: bool,
     pub(crate) trace: Trace,
     pub(crate) stats: Stats,
+    pub(crate) responses: Arc<responses::Memory>,
     turns: Option<Arc<Turns>>,
     max_tokens: usize,
     /// Why the engine cannot run any more.
@@ -58,6 +59,7 @@ impl Server {
             cors: config.cors,
             trace,
             stats: Stats::default(),
+            responses: Arc::default(),
             turns: config.turns.clone(),
             max_tokens: config.max_tokens,
             failure: OnceLock::new(),
@@ -81,7 +83,10 @@ impl Server {
     pub(crate) fn prompt(&self, request: &Request, param: &'static str) -> Result<Prompt, Error> {
         let options = options(&self.model, request.think, self.context, None);
         let prompt = Prompt::new(&request.conversation, &options, &self.model.tokenizer, self.turns.as_deref());
-        let prompt = prompt.map_err(|e| Error::Invalid(format!("{param}: {e}")))?;
+        let mut prompt = prompt.map_err(|e| Error::Invalid(format!("{param}: {e}")))?;
+        if request.tool_choice == ToolChoice::None {
+            prompt.tools = None;
+        }
         match prompt.tokens.len() {
             n if n >= self.context => Err(Error::ContextExceeded { param, prompt: n, context: self.context }),
             _ => Ok(prompt),

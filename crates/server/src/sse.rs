@@ -1,4 +1,4 @@
-//! Answers as server-sent events: pieces as they come, comments while there are none.
+//! Answers as server-sent events: pieces as they come, signs of life while there are none.
 
 use std::time::Duration;
 
@@ -13,11 +13,20 @@ use crate::Error;
 use crate::progress::{Counts, End, Progress};
 use crate::queue::Ticket;
 
-/// After so long without an event comes a comment.
+/// After so long without an event comes a sign of life.
 const KEEPALIVE: Duration = Duration::from_secs(3);
 
 /// An API's way to say it; each gives one or more whole events, or nothing.
 pub(crate) trait Events: Send + 'static {
+    /// The stream begins; the request may still have to wait.
+    fn opened(&mut self) -> String {
+        String::new()
+    }
+    /// Nothing has come for a while; `doing` says why. A comment, which every client ignores, unless the clients of this
+    /// API need an event for their timers to start anew.
+    fn alive(&mut self, doing: &str) -> String {
+        format!(": {doing}\n\n")
+    }
     /// The answer begins.
     fn started(&mut self, counts: &Counts) -> String;
     /// More of it.
@@ -30,7 +39,7 @@ pub(crate) trait Events: Send + 'static {
 
 /// The response that streams an answer. When the client leaves, it is dropped, and the request with it.
 pub(crate) fn stream(ticket: Ticket, events: impl Events) -> Response {
-    let stream = Stream { ticket, events, phase: Phase::Queued, due: Instant::now() };
+    let stream = Stream::new(ticket, events);
     let body = unfold(Some(stream), |stream| async {
         let mut stream = stream?;
         let (text, more) = stream.next().await;
@@ -62,25 +71,38 @@ struct Stream<E> {
     ticket: Ticket,
     events: E,
     phase: Phase,
-    /// When the next comment is due.
+    /// Whether nothing was said yet.
+    new: bool,
+    /// When the next sign of life is due.
     due: Instant,
 }
 
 impl<E: Events> Stream<E> {
+    fn new(ticket: Ticket, events: E) -> Self {
+        Self { ticket, events, phase: Phase::Queued, new: true, due: Instant::now() }
+    }
+
     /// The next text, and whether more follows.
     async fn next(&mut self) -> (String, bool) {
         loop {
+            if std::mem::take(&mut self.new) {
+                let text = self.events.opened();
+                if !text.is_empty() {
+                    self.due = Instant::now() + KEEPALIVE;
+                    return (text, true);
+                }
+            }
             let text = match timeout_at(self.due, self.ticket.news()).await {
-                Err(_) => self.comment(),
+                Err(_) => self.alive(),
                 Ok(Progress::Started(counts)) => self.events.started(&counts),
                 Ok(Progress::Prefill { done, total }) => {
                     let first = matches!(self.phase, Phase::Queued);
                     self.phase = if done < total { Phase::Prefill { done, total } } else { Phase::Decode };
-                    if first { self.comment() } else { continue }
+                    if first { self.alive() } else { continue }
                 }
                 Ok(Progress::Queued { ahead }) => {
                     self.phase = Phase::Waiting { ahead };
-                    self.comment()
+                    self.alive()
                 }
                 Ok(Progress::Piece(piece)) => {
                     self.phase = Phase::Decode;
@@ -96,16 +118,15 @@ impl<E: Events> Stream<E> {
         }
     }
 
-    /// A comment that says what goes on; clients ignore it, and their timers start anew.
-    fn comment(&self) -> String {
-        match (self.phase, self.ticket.ahead()) {
-            (Phase::Queued, Some(ahead)) | (Phase::Waiting { ahead }, _) => {
-                format!(": queued, {ahead} before this\n\n")
-            }
-            (Phase::Queued, None) => ": prefill\n\n".into(),
-            (Phase::Prefill { done, total }, _) => format!(": prefill {done}/{total}\n\n"),
-            (Phase::Decode, _) => ": decode\n\n".into(),
-        }
+    /// Says what goes on.
+    fn alive(&mut self) -> String {
+        let doing = match (self.phase, self.ticket.ahead()) {
+            (Phase::Queued, Some(ahead)) | (Phase::Waiting { ahead }, _) => format!("queued, {ahead} before this"),
+            (Phase::Queued, None) => "prefill".into(),
+            (Phase::Prefill { done, total }, _) => format!("prefill {done}/{total}"),
+            (Phase::Decode, _) => "decode".into(),
+        };
+        self.events.alive(&doing)
     }
 }
 
@@ -115,6 +136,8 @@ mod tests {
     use crate::progress::Finish;
     use crate::queue::Queue;
     use crate::queue::tests::{enter, task};
+    use crate::server::Label;
+    use crate::{anthropic, openai, responses};
     use std::sync::Arc;
 
     /// An API of few words.
@@ -144,7 +167,7 @@ mod tests {
         let queue = Arc::new(Queue::new(1, 9));
         let _first = enter(&queue, task("first")).unwrap();
         let ticket = enter(&queue, task("second")).unwrap();
-        let mut stream = Stream { ticket, events: Terse, phase: Phase::Queued, due: Instant::now() };
+        let mut stream = Stream::new(ticket, Terse);
         let start = Instant::now();
         let mut next = async || {
             let (text, more) = stream.next().await;
@@ -169,19 +192,34 @@ mod tests {
         assert_eq!(next().await, ("ended".into(), 12, false));
     }
 
+    #[test]
+    fn every_api_has_a_sign_of_life_that_its_clients_understand() {
+        // H069: for chat clients an event must be a chunk, for Codex only an event counts.
+        let label = Label { id: "resp_1".into(), model: "m".into(), created: 0 };
+        let mut chat = openai::chunks(label.clone());
+        assert_eq!(chat.alive("prefill 1/2"), ": prefill 1/2\n\n");
+        let mut messages = anthropic::blocks(label.clone());
+        assert_eq!(messages.alive("prefill 1/2"), "event: ping\ndata: {\"type\":\"ping\"}\n\n");
+        let mut responses = responses::items(label);
+        assert!(responses.opened().starts_with("event: response.created\ndata: "), "before anything else");
+        assert_eq!(
+            responses.alive("prefill 1/2"),
+            "event: keepalive\ndata: {\"type\":\"keepalive\",\"sequence_number\":0}\n\n"
+        );
+    }
+
     #[tokio::test]
     async fn a_failure_ends_the_stream_with_its_reason() {
         // H070
         let queue = Arc::new(Queue::new(1, 9));
         let ticket = enter(&queue, task("a")).unwrap();
-        let due = Instant::now() + KEEPALIVE;
-        let mut stream = Stream { ticket, events: Terse, phase: Phase::Queued, due };
+        let mut stream = Stream::new(ticket, Terse);
         queue.next().unwrap().news.send(Progress::Failed(Error::Failed("broken".into()))).unwrap();
         assert_eq!(stream.next().await, ("broken".into(), false));
         // A worker that is gone is a failure too.
         let ticket = enter(&queue, task("a")).unwrap();
         drop(queue.next());
-        let mut stream = Stream { ticket, events: Terse, phase: Phase::Queued, due };
+        let mut stream = Stream::new(ticket, Terse);
         assert_eq!(stream.next().await, ("the engine stopped without an answer".into(), false));
     }
 }

@@ -3,12 +3,44 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 
 /// Stands where a picture or a file was, so that the model knows that something is missing.
 pub(crate) fn omitted(kind: Option<&str>) -> String {
-    let kind = kind.map(|k| k.trim_end_matches("_url")).unwrap_or("part");
+    let kind = kind.map_or("part", |kind| kind.trim_start_matches("input_").trim_end_matches("_url"));
     format!("[{kind} omitted: this model reads text only]")
+}
+
+/// Instructions that come in the midst of a conversation, as a part of the user's turn at their place: what was said before
+/// them stays as it was read.
+pub(crate) fn reminder(text: &str) -> String {
+    match text.trim_start().starts_with("<system-reminder>") {
+        true => text.to_owned(),
+        false => format!("<system-reminder>\n{text}\n</system-reminder>"),
+    }
+}
+
+/// A part of a message: text, or something that has a type and no text.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string or a part such as {\"type\": \"text\", \"text\": …}")]
+pub(crate) enum Part {
+    Plain(String),
+    Typed {
+        #[serde(rename = "type")]
+        kind: Option<String>,
+        #[serde(alias = "refusal")]
+        text: Option<String>,
+    },
+}
+
+impl Part {
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Plain(text) | Self::Typed { text: Some(text), .. } => text,
+            Self::Typed { kind, text: None } => omitted(kind.as_deref()),
+        }
+    }
 }
 
 /// A text, or a list.
@@ -18,6 +50,16 @@ pub(crate) enum TextOr<T> {
     Text(String),
     /// A list.
     List(Vec<T>),
+}
+
+impl TextOr<Part> {
+    /// The text, or the parts' texts with line breaks between them.
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::List(parts) => parts.into_iter().map(Part::into_text).collect::<Vec<_>>().join("\n"),
+        }
+    }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {

@@ -1,5 +1,7 @@
-//! What clients see, byte by byte, when the model writes what a script says: every answer of both APIs, whole and streamed,
+//! What clients see, byte by byte, when the model writes what a script says: every answer of all APIs, whole and streamed,
 //! is kept in `tests/wire/`. `UPDATE_GOLDEN=1 cargo test -p ds4-server wire` writes these files anew.
+
+mod responses;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -66,6 +68,9 @@ impl Source for Script {
 /// Status and body.
 type Answer = (u16, String);
 
+/// A title, a path, and what is posted there.
+type Asked = (&'static str, &'static str, Value);
+
 /// A server whose model writes `text`.
 fn serve<T>(
     text: &str,
@@ -107,14 +112,25 @@ impl Drop for Close<'_> {
     }
 }
 
-/// What is different every time, replaced: ids by their order, times by nothing; comments depend on the clock.
+/// Whether an event is a sign of life, which depends on the clock.
+fn is_alive(event: &str) -> bool {
+    [": ", "event: ping\n", "event: keepalive\n"].iter().any(|start| event.starts_with(start))
+}
+
+/// Where a text begins that is an id with this prefix.
+fn find_id(answer: &str, prefix: &str) -> Option<usize> {
+    let places = answer.match_indices(&format!("\"{prefix}")).map(|(at, _)| at + 1).collect::<Vec<_>>();
+    places.into_iter().find(|at| !answer[*at..].starts_with("call_id\""))
+}
+
+/// What is different every time, replaced: ids by their order, times by nothing; signs of life depend on the clock.
 fn normal(answer: &str) -> String {
     let mut ids: Vec<String> = Vec::new();
     let mut out = String::new();
-    let mut rest = answer.split_inclusive("\n\n").filter(|event| !event.starts_with(": ")).collect::<String>();
-    while let Some((at, prefix)) = ["chatcmpl-", "msg_", "call_", "toolu_"]
+    let mut rest = answer.split_inclusive("\n\n").filter(|event| !is_alive(event)).collect::<String>();
+    while let Some((at, prefix)) = ["chatcmpl-", "msg_", "call_", "toolu_", "resp_", "rs_", "fc_", "ctc_", "tsc_"]
         .iter()
-        .filter_map(|p| Some((rest.find(&format!("\"{p}"))? + 1, p)))
+        .filter_map(|p| Some((find_id(&rest, p)?, p)))
         .min()
     {
         let end = at + rest[at..].find('"').unwrap();
@@ -127,13 +143,15 @@ fn normal(answer: &str) -> String {
         rest = rest[end..].to_owned();
     }
     out += &rest;
-    let created = |part: &str| part.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned();
-    let mut parts = out.split("\"created\":");
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |all, part| all + "\"created\":0" + &created(part))
+    for field in ["\"created\":", "\"created_at\":"] {
+        let mut parts = out.split(field);
+        let first = parts.next().unwrap_or_default().to_owned();
+        out = parts.fold(first, |all, part| all + field + "0" + part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    out
 }
 
-/// What both APIs are asked.
+/// What all APIs are asked.
 #[derive(Clone, Copy)]
 struct Ask {
     think: bool,
@@ -178,27 +196,61 @@ impl Ask {
         }
         body
     }
+
+    /// The same to each API, whole and streamed.
+    fn all(self) -> [Asked; 6] {
+        [
+            ("chat", "/v1/chat/completions", self.chat(false)),
+            ("chat, streamed", "/v1/chat/completions", self.chat(true)),
+            ("messages", "/v1/messages", self.messages(false)),
+            ("messages, streamed", "/v1/messages", self.messages(true)),
+            ("responses", "/v1/responses", self.responses(false)),
+            ("responses, streamed", "/v1/responses", self.responses(true)),
+        ]
+    }
+
+    fn responses(self, stream: bool) -> Value {
+        let chat = self.chat(false);
+        let effort = if self.think { "medium" } else { "none" };
+        let mut body = json!({"model": "m", "input": "q", "reasoning": {"effort": effort, "summary": "auto"}});
+        body["stream"] = stream.into();
+        if self.tools {
+            let function = &chat["tools"][0]["function"];
+            let (name, parameters) = (&function["name"], &function["parameters"]);
+            body["tools"] = json!([{"type": "function", "name": name, "parameters": parameters}]);
+        }
+        if let Some(stop) = self.stop {
+            body["stop"] = stop.into();
+        }
+        body
+    }
 }
 
 /// Asks all of the APIs, and compares with the file.
 #[track_caller]
 fn assert_golden(name: &str, ask: Ask, text: &str, end: Result<Finish, &'static str>) {
+    assert_answers(name, text, end, &ask.all());
+}
+
+/// Asks each of these, and compares with the file.
+#[track_caller]
+fn assert_answers(name: &str, text: &str, end: Result<Finish, &'static str>, asks: &[Asked]) {
     let answers = serve(text, end, |post| {
         let mut answers = format!("The model writes:\n{text}\n");
-        for (title, path, body) in [
-            ("chat", "/v1/chat/completions", ask.chat(false)),
-            ("chat, streamed", "/v1/chat/completions", ask.chat(true)),
-            ("messages", "/v1/messages", ask.messages(false)),
-            ("messages, streamed", "/v1/messages", ask.messages(true)),
-        ] {
-            let (status, body) = post(path, &body);
+        for (title, path, body) in asks {
+            let (status, body) = post(path, body);
             answers += &format!("\n== {title}\n{status}\n{}", normal(&body));
         }
         answers
     });
+    compare(name, &answers);
+}
+
+#[track_caller]
+fn compare(name: &str, answers: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/wire/{name}.txt"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&file, &answers).unwrap();
+        std::fs::write(&file, answers).unwrap();
     }
     let expected = std::fs::read_to_string(&file).unwrap_or_default();
     assert_eq!(answers, expected, "{}: UPDATE_GOLDEN=1 writes it anew", file.display());
@@ -271,11 +323,13 @@ fn tools_that_are_not_on_offer() {
         for (path, mut body, none) in [
             ("/v1/chat/completions", TOOLS.chat(false), json!("none")),
             ("/v1/messages", TOOLS.messages(false), json!({"type": "none"})),
+            ("/v1/responses", TOOLS.responses(false), json!("none")),
         ] {
             body["tool_choice"] = none;
             let (_, answer) = post(path, &body);
             assert!(
-                answer.contains("tool_calls>") && !answer.contains("\"tool_calls\"") && !answer.contains("tool_use")
+                answer.contains("tool_calls>")
+                    && !["\"tool_calls\"", "tool_use", "function_call"].iter().any(|word| answer.contains(word))
             );
         }
     });
@@ -329,6 +383,16 @@ fn stop_strings() {
 #[test]
 fn length() {
     assert_golden("length", PLAIN, "The answer", LENGTH);
+}
+
+#[test]
+fn overflow() {
+    // H064, H065
+    let asks = PLAIN.all().map(|(title, path, body)| {
+        let long = body.to_string().replace("\"q\"", &format!("\"{}\"", "q ".repeat(5000)));
+        (title, path, serde_json::from_str(&long).unwrap())
+    });
+    assert_answers("overflow", "", STOP, &asks);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! What `/v1/messages` and `/v1/messages/count_tokens` may be asked.
 
 use ds4_chat::{Message, RawValue, Role, ToolCall};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::body::parse;
-use crate::request::{Draw, Thinking, ToolChoice, conversation, stops};
-use crate::text::{List, TextOr, count, omitted};
+use crate::request::{Draw, Thinking, ToolChoice, conversation, function, stops};
+use crate::text::{List, Part, TextOr, count, omitted};
 use crate::{Error, Request};
 
 /// How system texts begin that are a client's own bookkeeping, different in each conversation.
@@ -84,24 +84,7 @@ struct Block {
     name: Option<String>,
     input: Option<Box<RawValue>>,
     tool_use_id: Option<String>,
-    content: Option<TextOr<Inner>>,
-}
-
-/// A block inside a tool's result.
-#[derive(Debug, Deserialize)]
-struct Inner {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    text: Option<String>,
-}
-
-/// A tool as the model wants to see it.
-#[derive(Serialize)]
-struct Function<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a str>,
-    parameters: &'a RawValue,
+    content: Option<TextOr<Part>>,
 }
 
 impl Body {
@@ -161,9 +144,8 @@ fn system_text(system: TextOr<Block>) -> String {
 impl Tool {
     fn as_function(&self) -> Result<Option<Box<RawValue>>, Error> {
         let (Some(name), Some(parameters)) = (&self.name, &self.input_schema) else { return Ok(None) };
-        let function = Function { name, description: self.description.as_deref(), parameters };
-        let json = serde_json::to_string(&function).and_then(RawValue::from_string);
-        json.map(Some).map_err(|e| Error::Invalid(format!("tools: {name}: {e}")))
+        let function = function(name, self.description.as_deref(), Some(parameters));
+        function.map(Some).map_err(|e| Error::Invalid(format!("tools: {name}: {e}")))
     }
 }
 
@@ -209,19 +191,9 @@ impl Block {
     /// A block of the user's: text, a tool's result, or the place of something else.
     fn into_message(self) -> Message {
         if self.kind.as_deref() == Some("tool_result") {
-            let text = self.content.map(inner_text).unwrap_or_default();
+            let text = self.content.map(TextOr::into_text).unwrap_or_default();
             return Message::tool_result(self.tool_use_id.unwrap_or_default(), text);
         }
         Message::new(Role::User, self.text.unwrap_or_else(|| omitted(self.kind.as_deref())))
     }
-}
-
-/// What a tool returned, as text.
-fn inner_text(content: TextOr<Inner>) -> String {
-    let blocks = match content {
-        TextOr::Text(text) => return text,
-        TextOr::List(blocks) => blocks,
-    };
-    let texts = blocks.into_iter().map(|block| block.text.unwrap_or_else(|| omitted(block.kind.as_deref())));
-    texts.collect::<Vec<_>>().join("\n")
 }

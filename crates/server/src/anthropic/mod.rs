@@ -58,3 +58,9 @@ async fn prepare(server: &Arc<Server>, request: HttpRequest) -> Result<(Request,
         })
         .await
 }
+
+/// A message's stream, for tests.
+#[cfg(test)]
+pub(crate) fn blocks(label: crate::server::Label) -> impl crate::sse::Events {
+    reply::Blocks::new(label)
+}

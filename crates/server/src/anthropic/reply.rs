@@ -89,6 +89,10 @@ impl Blocks {
 }
 
 impl Events for Blocks {
+    fn alive(&mut self, _: &str) -> String {
+        event("ping", json!({}))
+    }
+
     fn started(&mut self, counts: &Counts) -> String {
         event("message_start", json!({"message": message(&self.label, json!([]), counts)}))
     }

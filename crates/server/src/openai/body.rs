@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::body::parse;
 use crate::request::{Draw, Thinking, ToolChoice, conversation, stops};
-use crate::text::{List, TextOr, count, omitted, raw_text};
+use crate::text::{List, Part, TextOr, count, raw_text};
 use crate::{Error, Request};
 
 /// System text of a completion, which has none of its own.
@@ -88,18 +88,6 @@ enum Author {
     Assistant,
     Tool,
     Function,
-}
-
-/// A part of a message: text, or something that has a type and no text.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a string or a part such as {\"type\": \"text\", \"text\": …}")]
-enum Part {
-    Plain(String),
-    Typed {
-        #[serde(rename = "type")]
-        kind: Option<String>,
-        text: Option<String>,
-    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -205,11 +193,7 @@ impl Turn {
 
     /// Adds this message to the system texts or to the others.
     fn add_to(self, system: &mut Vec<String>, messages: &mut Vec<Message>) {
-        let text = match self.content {
-            None => String::new(),
-            Some(TextOr::Text(text)) => text,
-            Some(TextOr::List(parts)) => parts.into_iter().map(Part::into_text).collect::<Vec<_>>().join("\n"),
-        };
+        let text = self.content.map(TextOr::into_text).unwrap_or_default();
         let message = match self.role {
             Author::System | Author::Developer => return system.push(text),
             Author::User => Message::new(Role::User, text),
@@ -221,15 +205,6 @@ impl Turn {
             }
         };
         messages.push(message);
-    }
-}
-
-impl Part {
-    fn into_text(self) -> String {
-        match self {
-            Self::Plain(text) | Self::Typed { text: Some(text), .. } => text,
-            Self::Typed { kind, text: None } => omitted(kind.as_deref()),
-        }
     }
 }
 

@@ -42,3 +42,9 @@ async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, E
         false => Ok(reply::whole(&label, &whole(ticket).await?)),
     }
 }
+
+/// A chat's stream, for tests.
+#[cfg(test)]
+pub(crate) fn chunks(label: crate::server::Label) -> impl crate::sse::Events {
+    reply::Chunks::new(label, false)
+}

@@ -1,0 +1,170 @@
+//! What `/v1/responses` may be asked.
+
+use ds4_chat::RawValue;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::item::{Item, Talk};
+use super::memory::{Kept, Memory};
+use super::reply::Asked;
+use super::tools::Tool;
+use crate::body::parse;
+use crate::request::{Draw, Thinking, ToolChoice, conversation, stops};
+use crate::text::{List, TextOr, count};
+use crate::{Error, Request};
+
+/// The body. Fields that are not here are ignored.
+#[derive(Debug, Deserialize)]
+pub struct Body {
+    model: Option<String>,
+    input: Option<Box<RawValue>>,
+    instructions: Option<String>,
+    tools: Option<List<Tool>>,
+    tool_choice: Option<Box<RawValue>>,
+    text: Option<Box<RawValue>>,
+    reasoning: Option<Reasoning>,
+    #[serde(default, deserialize_with = "count")]
+    max_output_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "count")]
+    max_tokens: Option<u64>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    #[serde(default, deserialize_with = "count")]
+    top_k: Option<u64>,
+    min_p: Option<f64>,
+    #[serde(default, deserialize_with = "count")]
+    seed: Option<u64>,
+    stop: Option<TextOr<String>>,
+    stream: Option<bool>,
+    previous_response_id: Option<String>,
+    conversation: Option<Box<RawValue>>,
+    store: Option<bool>,
+    metadata: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Text {
+    format: Option<Format>,
+}
+
+/// A form that the answer is to have.
+#[derive(Debug, Deserialize)]
+struct Format {
+    schema: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reasoning {
+    effort: Option<String>,
+    summary: Option<String>,
+    /// What `summary` was called.
+    generate_summary: Option<String>,
+}
+
+impl Body {
+    /// Reads the bytes of a body.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        parse(bytes)
+    }
+
+    pub(crate) fn streams(&self) -> bool {
+        self.stream == Some(true)
+    }
+
+    /// The request, or why there can be none, where nothing earlier is remembered.
+    pub fn into_request(self) -> Result<Request, Error> {
+        self.resolve(&Memory::default()).map(|(request, _)| request)
+    }
+
+    /// The request, and what its answer needs to know of it.
+    pub(super) fn resolve(self, memory: &Memory) -> Result<(Request, Asked), Error> {
+        if self.conversation.is_some() {
+            let instead = "send the whole conversation as input, or go on from a previous_response_id";
+            return Err(Error::Invalid(format!("conversation: conversations are not kept here; {instead}")));
+        }
+        let mut talk = Talk::new(memory);
+        let tool_choice = ToolChoice::new(self.tool_choice.as_deref());
+        let tools = self.tools.filter(|_| tool_choice != ToolChoice::None).map(|tools| tools.0).unwrap_or_default();
+        talk.tools = talk.names.offer(tools)?;
+        let before = self.previous_response_id.as_deref().filter(|id| !id.is_empty());
+        for kept in before.map(|id| memory.up_to(id)).transpose()?.unwrap_or_default() {
+            read(&kept.input, &mut talk)?;
+            read(&kept.output, &mut talk)?;
+        }
+        let input = self.input.as_deref().ok_or_else(|| Error::Invalid("missing input".into()))?.get();
+        read(input, &mut talk)?;
+        if talk.messages.is_empty() && talk.system.is_empty() {
+            return Err(Error::Invalid("input: the list is empty, there is nothing to answer".into()));
+        }
+        let system: Vec<String> = self.instructions.into_iter().chain(talk.system).filter(|s| !s.is_empty()).collect();
+
+        let (effort, summary) = self.reasoning.map_or((None, None), |r| (r.effort, r.summary.or(r.generate_summary)));
+        let think = Thinking {
+            enabled: None,
+            effort: effort.clone().map(|effort| ("reasoning.effort", effort)),
+            model: self.model.clone(),
+        };
+        let think = think.resolve()?;
+        let Self { temperature, top_p, top_k, min_p, seed, .. } = self;
+        let draw = Draw { temperature, top_p, top_k, min_p, seed };
+        let stop = match self.stop {
+            None => Vec::new(),
+            Some(TextOr::Text(stop)) => vec![stop],
+            Some(TextOr::List(stops)) => stops,
+        };
+        let max_tokens = self.max_output_tokens.or(self.max_tokens);
+        let text: Option<Text> = self.text.as_deref().map(|text| field("text", text.get())).transpose()?;
+        let schema = text.and_then(|text| text.format?.schema);
+        let value = |json: Option<&RawValue>| json.and_then(|json| serde_json::from_str::<Value>(json.get()).ok());
+        let store = self.store != Some(false);
+        let asked = Asked {
+            echo: json!({
+                "max_output_tokens": max_tokens,
+                "metadata": self.metadata.unwrap_or_else(|| json!({})),
+                "previous_response_id": before,
+                "reasoning": {"effort": effort, "summary": summary},
+                "store": store,
+                "temperature": temperature.unwrap_or(1.0),
+                "text": value(self.text.as_deref()).unwrap_or_else(|| json!({"format": {"type": "text"}})),
+                "tool_choice": value(self.tool_choice.as_deref()).unwrap_or_else(|| "auto".into()),
+                "top_p": top_p.unwrap_or(1.0),
+            }),
+            shows_reasoning: summary.is_some(),
+            names: talk.names,
+            keep: store.then(|| Kept { before: before.map(str::to_owned), input: input.to_owned(), ..Kept::default() }),
+        };
+        let request = Request {
+            model: self.model,
+            conversation: conversation(&system, talk.tools, schema, talk.messages),
+            think,
+            sampling: draw.sampling(think),
+            seed: draw.given_seed(),
+            max_tokens: max_tokens.map(|n| n.min(u32::MAX.into()) as usize),
+            stop: stops("stop", stop)?,
+            tool_choice: asked.names.choice(tool_choice),
+        };
+        Ok((request, asked))
+    }
+}
+
+/// Reads a text or a list of items.
+fn read(input: &str, talk: &mut Talk<'_>) -> Result<(), Error> {
+    match field("input", input)? {
+        TextOr::Text(text) => talk.add(Item::said(text)),
+        TextOr::List(items) => items.into_iter().try_for_each(|item| talk.add(item)),
+    }
+}
+
+/// A field's JSON as `T`; what is wrong is named with its place.
+fn field<T: DeserializeOwned>(name: &str, json: &str) -> Result<T, Error> {
+    let mut json = serde_json::Deserializer::from_str(json);
+    serde_path_to_error::deserialize(&mut json).map_err(|e| {
+        let place = match e.path().to_string() {
+            path if path == "." => name.to_owned(),
+            path if path.starts_with('[') => format!("{name}{path}"),
+            path => format!("{name}.{path}"),
+        };
+        Error::Invalid(format!("invalid JSON request: {place}: {}", e.inner()))
+    })
+}
