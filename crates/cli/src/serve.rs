@@ -1,5 +1,6 @@
 //! `ds4 serve`: the server.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +8,9 @@ use std::time::Duration;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use ds4_dialog::Turns;
 use ds4_engine::{Model, Options};
-use ds4_server::Config;
+use ds4_server::{Config, Keys};
 
-use crate::args::{explain, positive, refuse_foreign, sessions};
+use crate::args::{explain, positive, read_text, refuse_foreign, sessions};
 use crate::failure::Failure;
 use crate::kv::KvFlags;
 use crate::open::Opened;
@@ -22,13 +23,25 @@ struct Serve {
     #[command(flatten)]
     runtime: Runtime,
 
-    /// Name or address to listen at; 0.0.0.0 lets other machines in, without any password
+    /// Name or address to listen at; 0.0.0.0 lets other machines in, with a key or --insecure
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1", help_heading = "Server")]
     host: String,
 
     /// Port to listen at; 0 takes any that is free
     #[arg(long, value_name = "N", default_value_t = 8000, value_parser = port, help_heading = "Server")]
     port: u16,
+
+    /// A key that clients must show; can be given several times. Others on this machine can see it: see --api-key-file
+    #[arg(long, value_name = "KEY", help_heading = "Server")]
+    api_key: Vec<String>,
+
+    /// File with such keys, one on each line; lines that begin with # are comments
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    api_key_file: Option<PathBuf>,
+
+    /// Let other machines in without a key
+    #[arg(long, help_heading = "Server")]
+    insecure: bool,
 
     /// Most tokens of an answer when the request does not say; the context's end cuts it in any case
     #[arg(short = 'n', long, value_name = "N", default_value_t = 393216, value_parser = positive, help_heading = "Server")]
@@ -76,7 +89,7 @@ Try it, in another terminal:
     -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is 7 + 8?\"}]}'
   curl http://127.0.0.1:8000/health
 
-Clients want a base URL and any key:
+Clients want a base URL and any key, or one of --api-key-file:
   OpenAI SDKs     base_url http://127.0.0.1:8000/v1
   Anthropic SDKs  base_url http://127.0.0.1:8000
 
@@ -103,17 +116,34 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     if let Some(dir) = &serve.chdir {
         std::env::set_current_dir(dir).map_err(|e| Failure::from(format!("--chdir {}: {e}", dir.display())))?;
     }
+    let keys = serve.keys()?;
+    let addresses = ds4_server::addresses(&serve.host, serve.port, keys.is_empty() && !serve.insecure)
+        .map_err(|e| if e.kind() == ErrorKind::PermissionDenied { Failure::usage(e.to_string()) } else { e.into() })?;
     let prefill_quantum = Duration::from_millis(serve.prefill_quantum);
     let options = Options { prefill_quantum, save_from: serve.kv.save_from(), ..Options::default() };
     let opened = Opened::several(&serve.runtime, serve.sessions, options, serve.kv.open()?)?;
-    let Serve { host, port, cors, tokens, queue, trace, tool_memory_max_ids, .. } = serve;
+    let Serve { cors, tokens, queue, trace, tool_memory_max_ids, .. } = serve;
     let turns = match serve.disable_exact_dsml_tool_replay {
         true => None,
         false => Some(Arc::new(remembered(tool_memory_max_ids, &serve.kv, &opened.model)?)),
     };
-    let config = Config { host, port, cors, max_tokens: tokens, queue, turns, trace };
+    let config = Config { addresses, keys, cors, max_tokens: tokens, queue, turns, trace };
     ds4_server::run(Arc::new(opened.engine), opened.model, &config)?;
     Ok(())
+}
+
+impl Serve {
+    /// The keys of both flags.
+    fn keys(&self) -> Result<Keys, Failure> {
+        let mut keys = Keys::default();
+        let named = |why| Failure::usage(format!("invalid value for --api-key: {why}"));
+        self.api_key.iter().try_for_each(|key| keys.add(key)).map_err(named)?;
+        if let Some(path) = &self.api_key_file {
+            let text = read_text(path)?;
+            keys.add_lines(&text).map_err(|why| Failure::usage(format!("{}: {why}", path.display())))?;
+        }
+        Ok(keys)
+    }
 }
 
 /// The tokens of answers, where prefixes are kept, too.

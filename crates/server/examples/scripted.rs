@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn StdError>> {
     let model = Arc::new(Model::open("mini/v4-mini.gguf".as_ref())?);
     let script = Script::read(path, Arc::clone(&model))?;
     let turns = Some(Arc::new(ds4_dialog::Turns::new(1000)));
-    let (host, trace) = ("127.0.0.1".into(), std::env::var_os("TRACE").map(Into::into));
-    let config = Config { host, port, cors: false, max_tokens: 100_000, queue: 32, turns, trace };
+    let (addresses, trace) = (vec![([127, 0, 0, 1], port).into()], std::env::var_os("TRACE").map(Into::into));
+    let config = Config { addresses, turns, trace, ..Config::default() };
     Ok(run(Arc::new(script), model, &config)?)
 }

@@ -11,6 +11,15 @@ pub enum Error {
     /// The request is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// The request shows no key, or a wrong one.
+    #[error(
+        "{}; send one of this server's keys as \"Authorization: Bearer KEY\" or \"x-api-key: KEY\"",
+        if *wrong { "this key is not known here" } else { "this server wants a key" }
+    )]
+    Unauthorized {
+        /// There is one, and it is wrong.
+        wrong: bool,
+    },
     /// There is nothing at this path.
     #[error("unknown endpoint: {0}")]
     UnknownEndpoint(String),
@@ -78,6 +87,7 @@ impl Error {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(_) | Self::Forgotten { .. } | Self::ContextExceeded { .. } => StatusCode::BAD_REQUEST,
+            Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::UnknownEndpoint(_) => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
@@ -112,6 +122,7 @@ impl Error {
                 error["code"] = "queue_full".into();
                 error["waiting"] = (*waiting).into();
             }
+            Self::Unauthorized { .. } => error["code"] = "invalid_api_key".into(),
             Self::Closing => error["code"] = "shutting_down".into(),
             _ => {}
         }
@@ -121,6 +132,7 @@ impl Error {
     /// Anthropic's form: `{"type": "error", "error": {"type", "message", …}}`.
     pub(crate) fn anthropic(&self) -> Value {
         let kind = match self {
+            Self::Unauthorized { .. } => "authentication_error",
             Self::UnknownEndpoint(_) => "not_found_error",
             Self::TooLarge(_) => "request_too_large",
             Self::QueueFull { .. } => "rate_limit_error",
@@ -149,6 +161,9 @@ impl Error {
             Self::Closing => Some(RESTART),
             _ => None,
         };
+        if let Self::Unauthorized { .. } = self {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = retry {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

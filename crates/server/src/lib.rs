@@ -2,7 +2,8 @@
 //!
 //! A request's way, one file a step:
 //!
-//! 1. `listen.rs` accepts the connection, `routes.rs` finds the handler, `body.rs` reads and parses the body;
+//! 1. `listen.rs` accepts the connection, `routes.rs` asks for a key where there are some (`keys.rs`) and finds the handler,
+//!    `body.rs` reads and parses the body;
 //! 2. `openai/body.rs`, `responses/body.rs` or `anthropic/body.rs` is what that API may say, turned into a [`Request`], which no longer knows
 //!    the API (`request.rs`);
 //! 3. `server.rs` renders it to tokens and checks that they fit; `queue.rs` holds it until its turn;
@@ -16,12 +17,14 @@ pub mod anthropic;
 mod body;
 mod calls;
 mod error;
+mod keys;
 mod listen;
 mod log;
 mod models;
 pub mod openai;
 mod progress;
 mod queue;
+mod reach;
 mod request;
 pub mod responses;
 mod routes;
@@ -38,6 +41,8 @@ mod wire;
 mod worker;
 
 pub use error::Error;
+pub use keys::Keys;
 pub use listen::{Config, run};
+pub use reach::addresses;
 pub use request::{Draw, Request, ToolChoice};
 pub use source::{Source, Submitted};

@@ -1,6 +1,7 @@
 //! From an address to connections, and to a clean end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
+use crate::Keys;
 use crate::log::log;
 use crate::routes::{MAX_HEADERS, router};
 use crate::server::Server;
@@ -36,10 +38,10 @@ const PARSERS: usize = 4;
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Name or address to listen at.
-    pub host: String,
-    /// Port; 0 takes any that is free.
-    pub port: u16,
+    /// Where to listen: the first that is free.
+    pub addresses: Vec<SocketAddr>,
+    /// Whoever shows one of these may use the server; without any, everybody.
+    pub keys: Keys,
     /// Let browsers of other origins in.
     pub cors: bool,
     /// Most tokens to generate where a request does not say.
@@ -50,6 +52,21 @@ pub struct Config {
     pub turns: Option<Arc<Turns>>,
     /// File to trace requests to.
     pub trace: Option<PathBuf>,
+}
+
+impl Default for Config {
+    /// At this machine's port 8000 without keys, as the flags have it; nothing is remembered or traced.
+    fn default() -> Self {
+        Self {
+            addresses: vec![([127, 0, 0, 1], 8000).into()],
+            keys: Keys::default(),
+            cors: false,
+            max_tokens: 393_216,
+            queue: 32,
+            turns: None,
+            trace: None,
+        }
+    }
 }
 
 /// Serves `model` on `engine` until SIGINT or SIGTERM, then lets the running requests end. A second signal ends the
@@ -74,11 +91,11 @@ pub fn run(engine: Arc<dyn Source>, model: Arc<Model>, config: &Config) -> io::R
 }
 
 async fn bind(config: &Config) -> io::Result<TcpListener> {
-    let address = (config.host.as_str(), config.port);
     let named = |e: io::Error| {
-        io::Error::new(e.kind(), format!("cannot listen at {}:{}: {e}; see --host and --port", address.0, address.1))
+        let first = config.addresses.first().map(ToString::to_string).unwrap_or_default();
+        io::Error::new(e.kind(), format!("cannot listen at {first}: {e}; see --host and --port"))
     };
-    TcpListener::bind(address).await.map_err(named)
+    TcpListener::bind(config.addresses.as_slice()).await.map_err(named)
 }
 
 /// Accepts connections until the first signal, then waits for those that are there.

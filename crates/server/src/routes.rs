@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
+use serde_json::Value;
 
 use crate::error::json_response;
 use crate::server::Server;
@@ -16,6 +17,9 @@ use crate::{Error, anthropic, openai, responses};
 
 /// Most bytes before a body.
 pub(crate) const MAX_HEADERS: usize = 64 << 10;
+
+/// What needs no key.
+const OPEN: [&str; 1] = ["/health"];
 
 const CORS: [(HeaderName, &str); 3] = [
     (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
@@ -37,6 +41,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .fallback(unknown)
         .method_not_allowed_fallback(method)
+        .layer(from_fn_with_state(Arc::clone(&server), keys))
         .layer(from_fn(header_limit))
         .layer(from_fn_with_state(Arc::clone(&server), cors))
         .with_state(server)
@@ -74,6 +79,20 @@ async fn method(request: Request) -> Response {
     let allowed =
         if path == "/health" || path == "/v1/stats" || path.starts_with("/v1/models") { "GET" } else { "POST" };
     Error::Method { path, method: request.method().to_string(), allowed }.response(Error::openai)
+}
+
+/// Lets in who shows a key, where there are keys; anybody may ask how the server is.
+async fn keys(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    match server.keys.check(request.headers()) {
+        Err(error) if !OPEN.contains(&path) => error.response(form(path)),
+        _ => next.run(request).await,
+    }
+}
+
+/// How errors are said at a path.
+fn form(path: &str) -> fn(&Error) -> Value {
+    if path.starts_with("/v1/messages") { Error::anthropic } else { Error::openai }
 }
 
 /// Refuses headers that are too large; those that are much too large do not come this far.

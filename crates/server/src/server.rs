@@ -15,7 +15,7 @@ use crate::queue::{Queue, Task, Ticket};
 use crate::source::Source;
 use crate::stats::Stats;
 use crate::trace::Trace;
-use crate::{Config, Error, Request, ToolChoice, responses};
+use crate::{Config, Error, Keys, Request, ToolChoice, responses};
 
 /// What all requests share.
 pub(crate) struct Server {
@@ -25,6 +25,7 @@ pub(crate) struct Server {
     pub(crate) queue: Arc<Queue>,
     pub(crate) context: usize,
     pub(crate) cors: bool,
+    pub(crate) keys: Keys,
     pub(crate) trace: Trace,
     pub(crate) stats: Stats,
     pub(crate) responses: Arc<responses::Memory>,
@@ -57,6 +58,7 @@ impl Server {
             queue: Arc::new(Queue::new(sessions, config.queue)),
             context,
             cors: config.cors,
+            keys: config.keys.clone(),
             trace,
             stats: Stats::default(),
             responses: Arc::default(),

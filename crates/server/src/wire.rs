@@ -83,7 +83,7 @@ fn serve<T>(
 /// A server whose model follows the script.
 fn perform<T>(script: &Arc<Script>, test: impl FnOnce(&dyn Fn(&str, &Value) -> Answer) -> T) -> T {
     let turns = Some(Arc::new(Turns::new(9)));
-    let config = Config { host: String::new(), port: 0, cors: false, max_tokens: 1000, queue: 9, turns, trace: None };
+    let config = Config { max_tokens: 1000, turns, ..Config::default() };
     let engine: Arc<dyn Source> = Arc::<Script>::clone(script);
     let server = Arc::new(Server::new(engine, Arc::clone(&MODEL), &config, Trace::new(None).unwrap()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

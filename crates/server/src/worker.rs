@@ -214,8 +214,7 @@ mod tests {
         let context = 64;
         let options = Options { context, threads: 1, step: 8, ..Options::default() };
         let engine = Arc::new(Engine::start(Arc::clone(&model), options).unwrap());
-        let config =
-            Config { host: String::new(), port: 0, cors: false, max_tokens: 1, queue: 9, turns: None, trace: None };
+        let config = Config::default();
         let server = Server::new(engine, model, &config, Trace::new(None).unwrap());
         let (well, health) = server.health();
         assert!(well && health["status"] == "ok");
