@@ -37,8 +37,8 @@ fn paths_and_methods_that_are_not_there_are_named() {
 }
 
 #[test]
-fn keys_query_strings_and_unknown_fields_do_not_matter_and_connections_close() {
-    // H058, H059, H060, H063
+fn keys_query_strings_and_unknown_fields_do_not_matter() {
+    // H058, H059, H060
     let server = Server::start(&[]);
     let mut body = ask("7+8");
     body["model"] = "anything/at-all".into();
@@ -46,9 +46,7 @@ fn keys_query_strings_and_unknown_fields_do_not_matter_and_connections_close() {
     body["unknown"] = json!({"deep": [[[{}]]]});
     let headers = "Authorization: Bearer none\r\nx-api-key: none\r\nanthropic-version: 1\r\n";
     let path = "/v1/chat/completions?beta=true";
-    let answer = server.open("POST", path, headers, body.to_string().as_bytes());
-    assert_eq!(answer.header("connection"), Some("close"));
-    let answer = answer.ok();
+    let answer = server.open("POST", path, headers, body.to_string().as_bytes()).ok();
     assert_eq!(answer["model"], "anything/at-all");
     assert_eq!(answer["choices"][0]["message"]["content"], "15");
 }

@@ -7,6 +7,7 @@ use axum::http::header;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 
 use crate::Error;
 
@@ -17,8 +18,9 @@ pub(crate) const MAX_DEPTH: usize = 256;
 /// Bodies larger than [`LARGE`] that may be in memory at a time; others wait for their turn.
 static LARGE_BODIES: Semaphore = Semaphore::const_new(2);
 const LARGE: usize = 1 << 20;
-/// A body of which nothing comes for so long is given up.
+/// A body that is not there after so long, and a second more for each [`RATE`] bytes that came, is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
+const RATE: usize = 64 << 10;
 
 /// The bytes of a body, and the place in memory that a large one takes.
 pub(crate) struct Bytes {
@@ -42,9 +44,11 @@ pub(crate) async fn read(request: Request) -> Result<Bytes, Error> {
     }
     let mut body = request.into_body();
     let (mut bytes, mut place) = (Vec::new(), None);
+    let mut start = Instant::now();
     loop {
-        let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
-        let frame = frame.map_err(|_| Error::Timeout(PATIENCE.as_secs()))?;
+        let patience = PATIENCE + Duration::from_secs((bytes.len() / RATE) as u64);
+        let frame = timeout_at(start + patience, body.frame()).await;
+        let frame = frame.map_err(|_| Error::Timeout { received: bytes.len(), seconds: start.elapsed().as_secs() })?;
         let Some(frame) = frame else { return Ok(Bytes { bytes, _place: place }) };
         let frame = frame.map_err(|e| Error::Invalid(format!("bad HTTP request: {e}")))?;
         if let Ok(data) = frame.into_data() {
@@ -52,7 +56,9 @@ pub(crate) async fn read(request: Request) -> Result<Bytes, Error> {
                 return Err(Error::TooLarge(MAX_BODY));
             }
             if place.is_none() && bytes.len() + data.len() > LARGE {
+                let waits = Instant::now();
                 place = LARGE_BODIES.acquire().await.ok();
+                start += waits.elapsed(); // nobody read meanwhile
             }
             bytes.extend_from_slice(&data);
         }
@@ -144,6 +150,26 @@ mod tests {
 
     fn error(body: &str) -> String {
         parse::<Value>(body.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_be_slow_and_must_not_trickle() {
+        use futures_util::stream::unfold;
+        let body = |pieces: usize, bytes: usize, pause: u64| {
+            let pieces = unfold(pieces, move |left| async move {
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+                let left = usize::checked_sub(left, 1)?;
+                Some((Ok::<_, std::convert::Infallible>(vec![b' '; bytes]), left))
+            });
+            Request::new(axum::body::Body::from_stream(pieces))
+        };
+        // 80 KB/s for half a minute, and one byte in 3 s.
+        assert_eq!(read(body(30, 80_000, 1)).await.map(|bytes| bytes.len()), Ok(2_400_000));
+        let error = read(body(10_000, 1, 3)).await.map(|bytes| bytes.len()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the body did not arrive: 3 bytes in 10 s; after 10 s it must come at 65536 bytes/s"
+        );
     }
 
     #[test]

@@ -34,8 +34,13 @@ pub enum Error {
         allowed: &'static str,
     },
     /// The body does not come.
-    #[error("the body did not arrive: nothing came for {0} s")]
-    Timeout(u64),
+    #[error("the body did not arrive: {received} bytes in {seconds} s; after 10 s it must come at 65536 bytes/s")]
+    Timeout {
+        /// What came.
+        received: usize,
+        /// How long it took.
+        seconds: u64,
+    },
     /// The headers are too large.
     #[error("the headers are larger than {0} bytes")]
     HeadersTooLarge(usize),
@@ -90,7 +95,7 @@ impl Error {
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::UnknownEndpoint(_) => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Timeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -137,7 +142,7 @@ impl Error {
             Self::TooLarge(_) => "request_too_large",
             Self::QueueFull { .. } => "rate_limit_error",
             Self::Closing => "overloaded_error",
-            Self::Timeout(_) => "timeout_error",
+            Self::Timeout { .. } => "timeout_error",
             Self::Failed(_) => "api_error",
             _ => "invalid_request_error",
         };

@@ -2,8 +2,8 @@
 //!
 //! A request's way, one file a step:
 //!
-//! 1. `listen.rs` accepts the connection, `routes.rs` asks for a key where there are some (`keys.rs`) and finds the handler,
-//!    `body.rs` reads and parses the body;
+//! 1. `listen.rs` accepts the connection (`connections.rs` says who makes room for it), `routes.rs` asks for a key where
+//!    there are some (`keys.rs`) and finds the handler, `body.rs` reads and parses the body;
 //! 2. `openai/body.rs`, `responses/body.rs` or `anthropic/body.rs` is what that API may say, turned into a [`Request`], which no longer knows
 //!    the API (`request.rs`);
 //! 3. `server.rs` renders it to tokens and checks that they fit; `queue.rs` holds it until its turn;
@@ -16,6 +16,7 @@
 pub mod anthropic;
 mod body;
 mod calls;
+mod connections;
 mod error;
 mod keys;
 mod listen;

@@ -11,15 +11,17 @@ use axum::Router;
 use ds4_dialog::Turns;
 use ds4_engine::Model;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::Keys;
+use crate::connections::{Connections, Place};
 use crate::log::log;
 use crate::routes::{MAX_HEADERS, router};
 use crate::server::Server;
@@ -28,10 +30,10 @@ use crate::stall::Impatient;
 use crate::trace::Trace;
 use crate::worker;
 
-/// Most connections at a time; more wait in the system's backlog.
-const MAX_CONNECTIONS: u32 = 256;
-/// Headers that take longer are given up.
-const HEADER_PATIENCE: Duration = Duration::from_secs(10);
+/// Most connections at a time. When there are more, those that wait longest for their client make room.
+const MAX_CONNECTIONS: usize = 256;
+/// A connection on which no request comes for so long is closed; most clients close theirs before.
+const IDLE: Duration = Duration::from_secs(120);
 /// Threads that parse and tokenise; they start as they are needed.
 const PARSERS: usize = 4;
 
@@ -101,25 +103,21 @@ async fn bind(config: &Config) -> io::Result<TcpListener> {
 /// Accepts connections until the first signal, then waits for those that are there.
 async fn serve(listener: TcpListener, server: &Arc<Server>, signals: &mut Signals) {
     let router = router(Arc::clone(server));
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
+    let connections = Connections::new(MAX_CONNECTIONS);
     let (closing, closed) = watch::channel(false);
     loop {
         let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
+            let (stream, _) = listener.accept().await?;
+            io::Result::Ok((stream, connections.admit().await))
         };
-        let (slot, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             accepted = accepted => accepted,
             () = signals.next() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, place)) => {
                 let _ = stream.set_nodelay(true); // an optimisation
-                let connection = connection(stream, router.clone(), closed.clone());
-                tokio::spawn(async move {
-                    connection.await;
-                    drop(slot);
-                });
+                tokio::spawn(connection(stream, router.clone(), place, closed.clone()));
             }
             // Too many open files, say: others must end first.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -130,23 +128,32 @@ async fn serve(listener: TcpListener, server: &Arc<Server>, signals: &mut Signal
     server.queue.close();
     let _ = closing.send(true); // nobody may be connected
     tokio::select! {
-        _ = slots.acquire_many(MAX_CONNECTIONS) => {}
+        () = connections.ended() => {}
         () = signals.next() => std::process::exit(130),
     }
 }
 
-/// One request and its answer. Whatever goes wrong is the peer's: it has left, or hyper has told it.
-async fn connection<T>(stream: T, router: Router, mut closed: watch::Receiver<bool>)
+/// Requests and their answers, one after the other. Whatever goes wrong is the peer's: it has left, or hyper has told it.
+async fn connection<T>(stream: T, router: Router, place: Place, mut closed: watch::Receiver<bool>)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).keep_alive(false).max_buf_size(MAX_HEADERS);
-    let io = TokioIo::new(Impatient::new(stream));
-    let mut connection = pin!(http.serve_connection(io, TowerToHyperService::new(router)));
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(MAX_HEADERS);
+    let (place, router) = (&place, &TowerToHyperService::new(router));
+    let service = service_fn(|request| async move {
+        let (request, answering) = place.request(request);
+        router.call(request).await.map(|response| answering.until_the_end_of(response))
+    });
+    let io = TokioIo::new(Impatient::new(stream, Arc::clone(place.seat())));
+    let mut connection = pin!(http.serve_connection(io, service));
     tokio::select! {
         _ = connection.as_mut() => return,
-        _ = closed.changed() => connection.as_mut().graceful_shutdown(),
+        () = place.seat().leave() => return,
+        _ = closed.changed() => match place.seat().is_idle() {
+            true => return,
+            false => connection.as_mut().graceful_shutdown(),
+        }
     }
     let _ = connection.await;
 }
@@ -180,7 +187,7 @@ mod tests {
     use std::convert::Infallible;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio::sync::mpsc::{Sender, channel};
-    use tokio::time::Instant;
+    use tokio::time::{Instant, sleep};
 
     /// A page without an end; `alive` is dropped with it.
     fn endless(alive: Sender<()>) -> Router {
@@ -199,7 +206,8 @@ mod tests {
         client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let start = Instant::now();
         let (_closing, closed) = watch::channel(false);
-        connection(server, endless(alive), closed).await;
+        let place = Connections::new(1).admit().await;
+        connection(server, endless(alive), place, closed).await;
         assert_eq!(start.elapsed().as_secs(), PATIENCE.as_secs());
         assert_eq!(dropped.recv().await, None, "the answer is gone");
     }
@@ -210,10 +218,30 @@ mod tests {
         client.write_all(b"GET / HTTP/1.1\r\nHost").await.unwrap();
         let start = Instant::now();
         let (_closing, closed) = watch::channel(false);
-        connection(server, Router::new(), closed).await;
-        assert_eq!(start.elapsed().as_secs(), HEADER_PATIENCE.as_secs());
+        let place = Connections::new(1).admit().await;
+        connection(server, Router::new(), place, closed).await;
+        assert_eq!(start.elapsed().as_secs(), IDLE.as_secs());
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).await.unwrap();
-        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"));
+        assert_eq!(answer, b"");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_used_again_until_nothing_comes() {
+        let (server, mut client) = duplex(1024);
+        let (_closing, closed) = watch::channel(false);
+        let place = Connections::new(1).admit().await;
+        let router = Router::new().route("/", get(async || "hello"));
+        let connection = tokio::spawn(connection(server, router, place, closed));
+        for pause in [0, 1, 119] {
+            sleep(Duration::from_secs(pause)).await;
+            client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut answer = [0; 1024];
+            let n = client.read(&mut answer).await.unwrap();
+            assert!(answer[..n].ends_with(b"hello"), "{}", String::from_utf8_lossy(&answer[..n]));
+        }
+        let start = Instant::now();
+        connection.await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), IDLE.as_secs());
     }
 }

@@ -2,11 +2,15 @@
 
 use std::io::{Error, ErrorKind, Result};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+
+use crate::connections::Seat;
 
 /// How long a peer may not read.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -14,17 +18,20 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Gives a peer up that does not read for [`PATIENCE`].
 pub(crate) struct Impatient<T> {
     inner: T,
+    seat: Arc<Seat>,
     /// Runs while a write waits.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Impatient<T> {
-    pub(crate) fn new(inner: T) -> Self {
-        Self { inner, timer: None }
+    /// A connection that tells its seat whether a write waits.
+    pub(crate) fn new(inner: T, seat: Arc<Seat>) -> Self {
+        Self { inner, seat, timer: None }
     }
 
     /// Passes a finished write on; one that waits becomes an error in time.
     fn bounded<R>(&mut self, context: &mut Context<'_>, poll: Poll<Result<R>>) -> Poll<Result<R>> {
+        self.seat.writes.store(poll.is_pending(), Relaxed);
         if poll.is_ready() {
             self.timer = None;
             return poll;
@@ -67,7 +74,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_read_is_given_up() {
         let (server, _client) = duplex(64);
-        let mut server = Impatient::new(server);
+        let mut server = Impatient::new(server, Arc::new(Seat::new()));
         let start = Instant::now();
         let error = server.write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
@@ -77,7 +84,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_peer_is_waited_for() {
         let (server, mut client) = duplex(64);
-        let mut server = Impatient::new(server);
+        let mut server = Impatient::new(server, Arc::new(Seat::new()));
         let reader = tokio::spawn(async move {
             let mut bytes = [0; 64];
             for _ in 0..20 {

@@ -83,7 +83,7 @@ impl Server {
         stream
     }
 
-    /// Sends bytes and reads what comes back until the server closes the connection.
+    /// Sends bytes and nothing more, and reads what comes back until the server closes the connection.
     pub(crate) fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect();
         let _ = stream.write_all(bytes); // it may be refused half-way
@@ -99,7 +99,7 @@ impl Server {
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n");
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)); // refused half-way
-        Answer::read_head(stream)
+        Answer::read_head(BufReader::new(stream))
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -170,8 +170,8 @@ impl Event {
 }
 
 impl Answer {
-    fn read_head(stream: TcpStream) -> Self {
-        let mut body = BufReader::new(stream);
+    /// The next answer of a connection.
+    pub(crate) fn read_head(mut body: BufReader<TcpStream>) -> Self {
         let mut line = || {
             let mut line = String::new();
             body.read_line(&mut line).expect("an answer");
@@ -193,13 +193,22 @@ impl Answer {
     }
 
     /// The body to its end.
-    pub(crate) fn text(mut self) -> String {
+    pub(crate) fn text(self) -> String {
+        self.text_and_rest().0
+    }
+
+    /// The body to its end, and the connection, on which more may come.
+    pub(crate) fn text_and_rest(mut self) -> (String, BufReader<TcpStream>) {
         let mut bytes = Vec::new();
-        match self.header("transfer-encoding") {
-            Some(_) => while self.chunk(&mut bytes) {},
-            None => drop(self.body.read_to_end(&mut bytes).unwrap()),
+        match (self.header("transfer-encoding"), self.header("content-length")) {
+            (Some(_), _) => while self.chunk(&mut bytes) {},
+            (None, Some(length)) => {
+                bytes.resize(length.parse().expect("a length"), 0);
+                self.body.read_exact(&mut bytes).expect("a whole body");
+            }
+            (None, None) => drop(self.body.read_to_end(&mut bytes).unwrap()),
         }
-        String::from_utf8(bytes).expect("answers are UTF-8")
+        (String::from_utf8(bytes).expect("answers are UTF-8"), self.body)
     }
 
     pub(crate) fn json(self) -> Value {
