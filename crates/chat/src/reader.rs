@@ -157,6 +157,11 @@ impl Reader {
         }
     }
 
+    /// Whether what comes next belongs to the text, as far as can be known.
+    pub fn writes_text(&self) -> bool {
+        matches!(self.state, State::Start { thinking_open: false } | State::Text)
+    }
+
     /// Whether the calls are complete, so that nothing more will be read.
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)

@@ -63,6 +63,10 @@ struct Serve {
     #[arg(long, help_heading = "Server")]
     disable_exact_dsml_tool_replay: bool,
 
+    /// Let the model write tool calls as it likes, instead of holding them to the tools' schemas
+    #[arg(long, help_heading = "Server")]
+    no_tool_constraint: bool,
+
     /// Answers whose tokens are remembered
     #[arg(long, value_name = "N", default_value_t = 100000, value_parser = positive, help_heading = "Server")]
     tool_memory_max_ids: usize,
@@ -122,12 +126,13 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let prefill_quantum = Duration::from_millis(serve.prefill_quantum);
     let options = Options { prefill_quantum, save_from: serve.kv.save_from(), ..Options::default() };
     let opened = Opened::several(&serve.runtime, serve.sessions, options, serve.kv.open()?)?;
-    let Serve { cors, tokens, queue, trace, tool_memory_max_ids, .. } = serve;
+    let Serve { cors, tokens, queue, trace, tool_memory_max_ids, no_tool_constraint, .. } = serve;
+    let constrain = !no_tool_constraint;
     let turns = match serve.disable_exact_dsml_tool_replay {
         true => None,
         false => Some(Arc::new(remembered(tool_memory_max_ids, &serve.kv, &opened.model)?)),
     };
-    let config = Config { addresses, keys, cors, max_tokens: tokens, queue, turns, trace };
+    let config = Config { addresses, keys, cors, max_tokens: tokens, queue, turns, trace, constrain };
     ds4_server::run(Arc::new(opened.engine), opened.model, &config)?;
     Ok(())
 }

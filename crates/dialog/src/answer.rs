@@ -49,6 +49,11 @@ impl<'t> Answer<'t> {
         self.reader.thinks()
     }
 
+    /// Whether the next token belongs to the text.
+    pub fn writes_text(&self) -> bool {
+        self.reader.writes_text()
+    }
+
     /// Whether the answer is complete because its calls are; tokens after it are ignored.
     pub fn is_done(&self) -> bool {
         self.reader.is_done()

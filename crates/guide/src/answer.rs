@@ -81,7 +81,10 @@ impl AnswerGuide {
         match self.vocabulary.matcher(grammar) {
             Ok(matcher) => {
                 let opening = || Literal::new(vec![(format!("{BEFORE_CALLS}{OPENING}"), ())]);
-                Part::Format(Box::new(Format { matcher: Some(matcher), calls: (!self.rules.tools.is_empty()).then(opening) }))
+                Part::Format(Box::new(Format {
+                    matcher: Some(matcher),
+                    calls: (!self.rules.tools.is_empty()).then(opening),
+                }))
             }
             Err(_) => Part::Free, // it was checked before
         }

@@ -167,9 +167,8 @@ impl Calls {
             options.push(("</｜DSML｜tool_calls>".to_owned(), Next::End));
         }
         if self.complete == 0 || self.rules.parallel {
-            let invoke = |(i, tool): (usize, &Tool)| {
-                (format!("<｜DSML｜invoke name=\"{}\">\n", tool.name), Next::Parameters(i))
-            };
+            let invoke =
+                |(i, tool): (usize, &Tool)| (format!("<｜DSML｜invoke name=\"{}\">\n", tool.name), Next::Parameters(i));
             options.extend(self.rules.tools.iter().enumerate().map(invoke));
         }
         Step::Literal(Literal::new(options))

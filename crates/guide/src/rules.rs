@@ -33,7 +33,7 @@ pub enum Choice {
 }
 
 /// What the answer is made of.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub enum Format {
     /// Text.
     #[default]
@@ -45,7 +45,7 @@ pub enum Format {
 }
 
 /// What a request demands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Demands {
     /// Whether tools are called.
     pub choice: Choice,
@@ -116,7 +116,8 @@ fn format(format: &Format, vocabulary: &Vocabulary) -> Result<Option<String>, Er
         Format::Text => return Ok(None),
         Format::JsonObject => ("response_format", json!({"type": "object"})),
         Format::JsonSchema(schema) => {
-            let parsed: Value = serde_json::from_str(schema.get()).map_err(|e| Error::Schema(format!("schema: {e}")))?;
+            let parsed: Value =
+                serde_json::from_str(schema.get()).map_err(|e| Error::Schema(format!("schema: {e}")))?;
             ("json_schema", parsed)
         }
     };

@@ -11,8 +11,20 @@ use crate::value::CLOSING;
 const MAX_LEVELS: usize = 8;
 /// Says nothing about what is valid.
 const ANNOTATIONS: [&str; 14] = [
-    "title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment", "$schema",
-    "$id", "$defs", "definitions", "format",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "example",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "$comment",
+    "$schema",
+    "$id",
+    "$defs",
+    "definitions",
+    "format",
 ];
 
 /// A tool.
@@ -123,8 +135,15 @@ impl Alternatives {
         Some(all)
     }
 
-    fn any_of(schema: &Map<String, Value>, options: &[Value], root: &Map<String, Value>, levels: usize) -> Option<Self> {
-        if !only(schema, &["anyOf", "oneOf", "nullable"]) || schema.contains_key("anyOf") && schema.contains_key("oneOf") {
+    fn any_of(
+        schema: &Map<String, Value>,
+        options: &[Value],
+        root: &Map<String, Value>,
+        levels: usize,
+    ) -> Option<Self> {
+        if !only(schema, &["anyOf", "oneOf", "nullable"])
+            || schema.contains_key("anyOf") && schema.contains_key("oneOf")
+        {
             return None;
         }
         let mut kinds: Vec<&Value> = options.iter().filter_map(|option| option.get("type")).collect();
@@ -153,14 +172,17 @@ impl Alternatives {
         let of_type = |value: &Value| match schema.get("type") {
             None => true,
             Some(Value::String(kind)) => is_of(value, kind),
-            Some(kinds) => kinds.as_array().is_some_and(|k| k.iter().any(|k| k.as_str().is_some_and(|k| is_of(value, k)))),
+            Some(kinds) => {
+                kinds.as_array().is_some_and(|k| k.iter().any(|k| k.as_str().is_some_and(|k| is_of(value, k))))
+            }
         };
         let values = match (schema.get("enum"), schema.get("const")) {
             (Some(Value::Array(values)), None) => values.as_slice(),
             (None, Some(value)) => std::slice::from_ref(value),
             _ => return None,
         };
-        let (texts, json): (Vec<&Value>, Vec<&Value>) = values.iter().filter(|v| of_type(v)).partition(|v| v.is_string());
+        let (texts, json): (Vec<&Value>, Vec<&Value>) =
+            values.iter().filter(|v| of_type(v)).partition(|v| v.is_string());
         if texts.is_empty() && json.is_empty() || texts.iter().any(|t| t.as_str().is_some_and(|t| t.contains("</"))) {
             return None;
         }
@@ -184,7 +206,9 @@ impl Alternatives {
         }
         if !others.is_empty() {
             let mut json = schema.clone();
-            ["minLength", "maxLength", "pattern", "nullable", "format"].iter().for_each(|key| drop(json.shift_remove(*key)));
+            ["minLength", "maxLength", "pattern", "nullable", "format"]
+                .iter()
+                .for_each(|key| drop(json.shift_remove(*key)));
             json.insert("type".into(), json!(others));
             all.json.push(json.into());
         }

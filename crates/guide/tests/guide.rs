@@ -99,7 +99,8 @@ fn calls_that_do_not_fit_cannot_be_written() {
 #[test]
 fn a_value_cannot_hold_what_closes_it() {
     // Two characters at least: the tag does not close the value, so it cannot stand there.
-    let text = "<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"read\">\n<｜DSML｜parameter name=\"note\" string=\"true\">x";
+    let text =
+        "<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"read\">\n<｜DSML｜parameter name=\"note\" string=\"true\">x";
     let mut guide = guide(&tools(), Demands::default());
     assert_eq!(refused(&mut guide, &format!("{text}</｜DSML｜parameter>")), Some(format!("{text}</｜DSML｜parameter")));
 }
@@ -181,7 +182,8 @@ fn an_answer_can_be_held_to_a_schema() {
     let nothing = Conversation { messages: vec![Message::new(Role::User, "q")] };
     for (schema, why) in [(r#"{"not": {}}"#, "not"), ("7", "object"), (r##"{"$ref": "#/nowhere"}"##, "nowhere")] {
         let format = Format::JsonSchema(ds4_chat::RawValue::from_string(schema.into()).unwrap());
-        let error = Rules::new(&nothing, Demands { format, ..Demands::default() }, &VOCABULARY).unwrap_err().to_string();
+        let error =
+            Rules::new(&nothing, Demands { format, ..Demands::default() }, &VOCABULARY).unwrap_err().to_string();
         assert!(error.contains(why) && !error.contains('\n'), "{error}");
     }
 }

@@ -54,6 +54,8 @@ pub struct Config {
     pub turns: Option<Arc<Turns>>,
     /// File to trace requests to.
     pub trace: Option<PathBuf>,
+    /// Hold tool calls to their schemas while they are written.
+    pub constrain: bool,
 }
 
 impl Default for Config {
@@ -67,6 +69,7 @@ impl Default for Config {
             queue: 32,
             turns: None,
             trace: None,
+            constrain: true,
         }
     }
 }

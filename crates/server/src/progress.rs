@@ -1,6 +1,7 @@
 //! What happens to a request on its way to the client.
 
 use ds4_chat::Event;
+use ds4_engine::TokenScore;
 
 use crate::Error;
 
@@ -13,12 +14,21 @@ pub(crate) enum Progress {
     Started(Counts),
     /// So many of the prompt's tokens are read.
     Prefill { done: usize, total: usize },
+    /// How probable the next token of the answer was, where that was asked for.
+    Scored(Box<Scored>),
     /// More of the reasoning or the answer.
     Piece(Event),
     /// It has ended.
     Ended(End),
     /// It has failed.
     Failed(Error),
+}
+
+/// How probable a token was, and which ones were the most probable.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scored {
+    pub(crate) drawn: TokenScore,
+    pub(crate) most: Vec<TokenScore>,
 }
 
 /// Tokens of a request.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ds4_dialog::Prompt;
 use ds4_engine::Sampling;
+use ds4_guide::AnswerGuide;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::Error;
@@ -21,6 +22,10 @@ pub(crate) struct Task {
     pub(crate) id: String,
     pub(crate) prompt: Prompt,
     pub(crate) sampling: Sampling,
+    pub(crate) bias: Vec<(u32, f32)>,
+    pub(crate) guide: Option<AnswerGuide>,
+    /// How many of the most probable tokens to tell with each.
+    pub(crate) logprobs: Option<usize>,
     pub(crate) max_tokens: usize,
     pub(crate) stop: Vec<String>,
 }
@@ -236,7 +241,16 @@ pub(crate) mod tests {
     /// A task called `name`.
     pub(crate) fn task(name: &str) -> Task {
         let prompt = Prompt { text: name.into(), tokens: vec![0], ..Prompt::default() };
-        Task { id: name.into(), prompt, sampling: Sampling::GREEDY, max_tokens: 1, stop: Vec::new() }
+        Task {
+            id: name.into(),
+            prompt,
+            sampling: Sampling::GREEDY,
+            bias: Vec::new(),
+            guide: None,
+            logprobs: None,
+            max_tokens: 1,
+            stop: Vec::new(),
+        }
     }
 
     /// Enters a task whose calls have random names.

@@ -1,10 +1,12 @@
 //! A request of any API, typed.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 
 use ds4_chat::{Conversation, Message, RawValue, Role};
 use ds4_dialog::Think;
 use ds4_engine::{Penalties, Sampling};
+use ds4_guide::{Choice as Calling, Demands, Format};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -32,6 +34,24 @@ pub struct Request {
     pub stop: Vec<String>,
     /// Whether it is to call tools. With [`ToolChoice::None`] the conversation offers none.
     pub tool_choice: ToolChoice,
+    /// What else the answer must be like.
+    pub demands: Demands,
+    /// Added to the logits of these tokens.
+    pub bias: Vec<(u32, f32)>,
+    /// How many of the most probable tokens to tell with each token of the answer.
+    pub logprobs: Option<usize>,
+}
+
+impl Request {
+    /// All that it demands, with its calls held to their schemas or not.
+    pub(crate) fn demands(&self, constrain: bool) -> Demands {
+        let choice = match &self.tool_choice {
+            ToolChoice::Auto | ToolChoice::None => Calling::Auto,
+            ToolChoice::Required => Calling::Required,
+            ToolChoice::Named(name) => Calling::Named(name.clone()),
+        };
+        Demands { choice, constrain, ..self.demands.clone() }
+    }
 }
 
 /// Whether an answer calls tools.
@@ -112,6 +132,8 @@ pub struct Draw {
     pub min_p: Option<f64>,
     /// Start of the random numbers; 0 counts as none.
     pub seed: Option<u64>,
+    /// What tokens lose that are there already; honoured whatever way the model thinks.
+    pub penalties: Option<Penalties>,
 }
 
 impl Draw {
@@ -123,6 +145,7 @@ impl Draw {
     /// The sampling for a way to think: a model that thinks is always drawn from as it was trained.
     pub fn sampling(self, think: Think) -> Sampling {
         let seed = self.given_seed().unwrap_or_else(random);
+        let penalties = self.penalties.unwrap_or(Penalties::NONE);
         let wanted = if think == Think::Off { self } else { Self::default() };
         Sampling {
             temperature: wanted.temperature.unwrap_or(1.0).clamp(0.0, 100.0) as f32,
@@ -130,7 +153,7 @@ impl Draw {
             top_k: wanted.top_k.unwrap_or(0).min(1 << 20) as usize,
             min_p: wanted.min_p.unwrap_or(0.05).clamp(0.0, 1.0) as f32,
             seed,
-            penalties: Penalties::NONE,
+            penalties,
         }
     }
 }
@@ -186,6 +209,39 @@ pub(crate) fn stops(field: &str, stops: Vec<String>) -> Result<Vec<String>, Erro
             long.len()
         ))),
         None => Ok(stops),
+    }
+}
+
+/// Most tokens with a bias.
+const MAX_BIASES: usize = 1024;
+
+/// Biases of tokens by their ids.
+pub(crate) fn bias(biases: HashMap<String, f64>) -> Result<Vec<(u32, f32)>, Error> {
+    if biases.len() > MAX_BIASES {
+        return Err(Error::Invalid(format!("logit_bias: {} tokens, at most {MAX_BIASES} are possible", biases.len())));
+    }
+    let bias = |(id, bias): (String, f64)| match id.parse() {
+        Ok(id) => Ok((id, bias.clamp(-100.0, 100.0) as f32)),
+        Err(_) => Err(Error::Invalid(format!("logit_bias: {id:?} is no token's number; see /tokenize"))),
+    };
+    let mut biases = biases.into_iter().map(bias).collect::<Result<Vec<_>, _>>()?;
+    biases.sort_by_key(|(id, _)| *id);
+    Ok(biases)
+}
+
+/// Penalties within sensible limits.
+pub(crate) fn penalties(presence: Option<f64>, frequency: Option<f64>, repetition: Option<f64>) -> Penalties {
+    let within = |penalty: Option<f64>| penalty.unwrap_or(0.0).clamp(-2.0, 2.0) as f32;
+    let repetition = repetition.unwrap_or(1.0).clamp(0.01, 100.0) as f32;
+    Penalties { presence: within(presence), frequency: within(frequency), repetition }
+}
+
+/// What an answer is made of: JSON with a schema, a JSON object, or text.
+pub(crate) fn format(schema: Option<&RawValue>, is_object: bool) -> Format {
+    match schema {
+        Some(schema) => Format::JsonSchema(schema.to_owned()),
+        None if is_object => Format::JsonObject,
+        None => Format::Text,
     }
 }
 
@@ -258,7 +314,14 @@ mod tests {
     #[test]
     fn a_model_that_thinks_is_drawn_from_as_it_was_trained() {
         // H086, H088
-        let draw = Draw { temperature: Some(0.0), top_p: Some(0.5), top_k: Some(3), min_p: Some(0.5), seed: Some(7) };
+        let draw = Draw {
+            temperature: Some(0.0),
+            top_p: Some(0.5),
+            top_k: Some(3),
+            min_p: Some(0.5),
+            seed: Some(7),
+            ..Draw::default()
+        };
         let trained = Sampling { temperature: 1.0, min_p: 0.05, seed: 7, ..Sampling::GREEDY };
         assert_eq!(draw.sampling(Think::On), trained);
         assert_eq!(draw.sampling(Think::Max), trained);

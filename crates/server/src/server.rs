@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ds4_dialog::{Place, Prompt, Turn, Turns, options};
 use ds4_engine::Model;
+use ds4_guide::{AnswerGuide, Choice, Format, Rules, Vocabulary};
 use serde_json::{Value, json};
 
 use crate::calls::{CallIds, Style};
@@ -31,12 +32,21 @@ pub(crate) struct Server {
     pub(crate) responses: Arc<responses::Memory>,
     turns: Option<Arc<Turns>>,
     max_tokens: usize,
+    /// Whether calls are held to their schemas.
+    constrain: bool,
+    vocabulary: OnceLock<Arc<Vocabulary>>,
     /// Why the engine cannot run any more.
     failure: OnceLock<String>,
     pub(crate) started: Instant,
     /// Seconds since 1970, which make ids of this process its own.
     epoch: u64,
     next_id: AtomicU64,
+}
+
+/// What the model is to continue, and what it may write.
+pub(crate) struct Prepared {
+    pub(crate) prompt: Prompt,
+    guide: Option<AnswerGuide>,
 }
 
 /// What an answer needs besides the news: its names.
@@ -64,6 +74,8 @@ impl Server {
             responses: Arc::default(),
             turns: config.turns.clone(),
             max_tokens: config.max_tokens,
+            constrain: config.constrain,
+            vocabulary: OnceLock::new(),
             failure: OnceLock::new(),
             started: Instant::now(),
             epoch: now(),
@@ -95,17 +107,40 @@ impl Server {
         }
     }
 
+    /// The prompt of a request, with what its answer must be like; refused when that cannot be enforced.
+    pub(crate) fn prepare(&self, request: &Request, param: &'static str) -> Result<Prepared, Error> {
+        let prompt = self.prompt(request, param)?;
+        let demands = request.demands(self.constrain);
+        let plain =
+            demands.choice == Choice::Auto && matches!(demands.format, Format::Text) && demands.thinking.is_none();
+        if plain && prompt.tools.is_none() {
+            return Ok(Prepared { prompt, guide: None });
+        }
+        let vocabulary = self.vocabulary();
+        let rules =
+            Rules::new(&request.conversation, demands, vocabulary).map_err(|e| Error::Invalid(e.to_string()))?;
+        let guide = rules.map(|r| AnswerGuide::new(Arc::clone(vocabulary), r, prompt.tools.clone(), prompt.thinking));
+        Ok(Prepared { prompt, guide })
+    }
+
+    /// The model's tokens, for guides; made when it is first needed.
+    pub(crate) fn vocabulary(&self) -> &Arc<Vocabulary> {
+        self.vocabulary.get_or_init(|| Arc::new(Vocabulary::new(&self.model.tokenizer)))
+    }
+
     /// Gives a request its names and a place in the queue.
-    pub(crate) fn enter(&self, request: Request, prompt: Prompt, style: &Style) -> Result<(Label, Ticket), Error> {
+    pub(crate) fn enter(&self, request: Request, prepared: Prepared, style: &Style) -> Result<(Label, Ticket), Error> {
         if let Some(why) = self.failure() {
             return Err(Error::Failed(why.into()));
         }
         let id = format!("{}{:x}-{}", style.answer, self.epoch, self.next_id.fetch_add(1, Relaxed));
         let model = request.model.unwrap_or_else(|| self.identity.id.clone());
+        let Prepared { prompt, guide } = prepared;
         self.trace.request(&id, &prompt, &request.sampling);
         let max_tokens = request.max_tokens.unwrap_or(self.max_tokens);
-        let task = Task { id: id.clone(), prompt, sampling: request.sampling, max_tokens, stop: request.stop };
-        let calls = CallIds::new(style, request.seed, &model, &task);
+        let Request { sampling, bias, logprobs, stop, seed, .. } = request;
+        let task = Task { id: id.clone(), prompt, sampling, bias, guide, logprobs, max_tokens, stop };
+        let calls = CallIds::new(style, seed, &model, &task);
         let ticket = self.queue.enter(task, calls).inspect_err(|_| self.stats.refused())?;
         Ok((Label { id, model, created: now() }, ticket))
     }

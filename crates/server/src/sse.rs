@@ -10,7 +10,7 @@ use futures_util::stream::unfold;
 use tokio::time::{Instant, timeout_at};
 
 use crate::Error;
-use crate::progress::{Counts, End, Progress};
+use crate::progress::{Counts, End, Progress, Scored};
 use crate::queue::Ticket;
 
 /// After so long without an event comes a sign of life.
@@ -29,6 +29,8 @@ pub(crate) trait Events: Send + 'static {
     }
     /// The answer begins.
     fn started(&mut self, counts: &Counts) -> String;
+    /// How probable the next token is; most APIs do not say that.
+    fn scored(&mut self, _: Scored) {}
     /// More of it.
     fn piece(&mut self, piece: Piece) -> String;
     /// It has ended.
@@ -103,6 +105,10 @@ impl<E: Events> Stream<E> {
                 Ok(Progress::Queued { ahead }) => {
                     self.phase = Phase::Waiting { ahead };
                     self.alive()
+                }
+                Ok(Progress::Scored(scored)) => {
+                    self.events.scored(*scored);
+                    continue;
                 }
                 Ok(Progress::Piece(piece)) => {
                     self.phase = Phase::Decode;

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use ds4_chat::{End as ComesTo, Event as Piece, ToolCall};
 use ds4_dialog::Answer;
-use ds4_engine::{Event, Finish as EngineFinish, Request};
+use ds4_engine::{Event, Finish as EngineFinish, Guide, Observe, Observed, Request};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::Error;
 use crate::calls::CallIds;
 use crate::log::log;
-use crate::progress::{Counts, End, Finish, Progress};
+use crate::progress::{Counts, End, Finish, Progress, Scored};
 use crate::queue::{Job, Task};
 use crate::server::Server;
 use crate::stats::{Outcome, Watch};
@@ -69,13 +69,16 @@ fn run(server: &Server, job: Job, watch: &Watch<'_>) -> Result<Option<End>, Erro
         return Ok(None);
     }
     let Job { task, calls, news, cancel, .. } = job;
-    let Task { id, prompt, sampling, max_tokens, stop } = task;
+    let Task { id, prompt, sampling, bias, guide, logprobs, max_tokens, stop } = task;
     let tokenizer = &server.model.tokenizer;
     let mut counts = Counts { prompt: prompt.tokens.len(), ..Counts::default() };
     let mut answer = Answer::new(tokenizer, prompt.thinking, prompt.tools, stop);
     let mut told = Told { news, ids: calls, id: String::new(), calls: Vec::new() };
     let (tokens, place) = (prompt.tokens, prompt.place);
-    let request = Request { sampling, ..Request::greedy(tokens, max_tokens, tokenizer.eos()) };
+    let guide = guide.map(|guide| Box::new(guide) as Box<dyn Guide>);
+    let observe = logprobs.map_or(Observe::Nothing, Observe::Top);
+    let greedy = Request::greedy(tokens, max_tokens, tokenizer.eos());
+    let request = Request { sampling, bias, guide, observe, ..greedy };
     let start = Instant::now();
     let (events, flag) = server.engine.submit(request)?;
     cancel.reaches(flag);
@@ -97,6 +100,9 @@ fn run(server: &Server, job: Job, watch: &Watch<'_>) -> Result<Option<End>, Erro
                 counts.generated += 1;
                 counts.reasoning += usize::from(answer.thinks());
                 watch.wrote(answer.thinks());
+                if let Some(Observed::Top(drawn, most)) = token.observed.filter(|_| answer.writes_text()) {
+                    told.tell(Progress::Scored(Box::new(Scored { drawn, most })));
+                }
                 told.pieces(answer.push(token.id));
                 why = answer.stopped().map(|stop| Finish::StopString(stop.to_owned()));
                 if answer.is_done() {

@@ -1,6 +1,7 @@
 //! What `/v1/messages` and `/v1/messages/count_tokens` may be asked.
 
 use ds4_chat::{Message, RawValue, Role, ToolCall};
+use ds4_guide::Demands;
 use serde::Deserialize;
 
 use crate::body::parse;
@@ -36,6 +37,8 @@ pub struct Body {
 struct ThinkingField {
     #[serde(rename = "type")]
     kind: Option<String>,
+    #[serde(default, deserialize_with = "count")]
+    budget_tokens: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,6 +105,7 @@ impl Body {
         if self.messages.0.is_empty() {
             return Err(Error::Invalid("messages: the list is empty, there is nothing to answer".into()));
         }
+        let budget = self.thinking.as_ref().and_then(|t| t.budget_tokens);
         let enabled = self.thinking.and_then(|t| t.kind).map(|kind| kind != "disabled");
         let (effort, format) = self.output_config.map_or((None, None), |o| (o.effort, o.format));
         let effort = match (effort, self.reasoning_effort) {
@@ -110,7 +114,7 @@ impl Body {
         };
         let think = Thinking { enabled, effort, model: self.model.clone() }.resolve()?;
         let (temperature, top_p, top_k) = (self.temperature, self.top_p, self.top_k);
-        let draw = Draw { temperature, top_p, top_k, min_p: None, seed: None };
+        let draw = Draw { temperature, top_p, top_k, ..Draw::default() };
         let tool_choice = ToolChoice::new(self.tool_choice.as_deref());
         let tools = self.tools.filter(|_| tool_choice != ToolChoice::None).map(|t| t.0).unwrap_or_default();
         let tools = tools.iter().filter_map(|tool| tool.as_function().transpose()).collect::<Result<_, _>>()?;
@@ -119,17 +123,37 @@ impl Body {
         for turn in self.messages.0 {
             turn.add_to(&mut system, &mut messages);
         }
+        let schema = format.and_then(|f| f.schema);
+        let demands = Demands {
+            format: crate::request::format(schema.as_deref(), false),
+            parallel: parallel(self.tool_choice.as_deref()),
+            thinking: budget.map(|n| n.min(u32::MAX.into()) as usize),
+            ..Demands::default()
+        };
         Ok(Request {
             model: self.model,
-            conversation: conversation(&system, tools, format.and_then(|f| f.schema), messages),
+            conversation: conversation(&system, tools, schema, messages),
             think,
             sampling: draw.sampling(think),
             seed: draw.given_seed(),
             max_tokens: self.max_tokens.map(|n| n.min(u32::MAX.into()) as usize),
             stop: stops("stop_sequences", self.stop_sequences.unwrap_or_default())?,
             tool_choice,
+            demands,
+            bias: Vec::new(),
+            logprobs: None,
         })
     }
+}
+
+/// `disable_parallel_tool_use` of a tool choice.
+fn parallel(choice: Option<&RawValue>) -> bool {
+    #[derive(Deserialize)]
+    struct Choice {
+        disable_parallel_tool_use: Option<bool>,
+    }
+    let choice = choice.and_then(|choice| serde_json::from_str::<Choice>(choice.get()).ok());
+    choice.is_none_or(|choice| choice.disable_parallel_tool_use != Some(true))
 }
 
 /// The system's texts, a line each, without a client's bookkeeping.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use ds4_dialog::Prompt;
 use serde_json::json;
 
 pub use body::Body;
@@ -16,7 +15,7 @@ pub use body::Body;
 use crate::body::read;
 use crate::calls::Style;
 use crate::error::json_response;
-use crate::server::Server;
+use crate::server::{Prepared, Server};
 use crate::sse::stream;
 use crate::whole::whole;
 use crate::{Error, Request};
@@ -31,14 +30,14 @@ pub(crate) async fn messages(State(server): State<Arc<Server>>, request: HttpReq
 /// `POST /v1/messages/count_tokens`: takes no place in the queue.
 pub(crate) async fn count_tokens(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
     match prepare(&server, request).await {
-        Ok((_, prompt, _)) => json_response(StatusCode::OK, &json!({"input_tokens": prompt.tokens.len()})),
+        Ok((_, prepared, _)) => json_response(StatusCode::OK, &json!({"input_tokens": prepared.prompt.tokens.len()})),
         Err(error) => error.response(Error::anthropic),
     }
 }
 
 async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, Error> {
-    let (request, prompt, streams) = prepare(&server, request).await?;
-    let (label, ticket) = server.enter(request, prompt, &STYLE)?;
+    let (request, prepared, streams) = prepare(&server, request).await?;
+    let (label, ticket) = server.enter(request, prepared, &STYLE)?;
     match streams {
         true => Ok(stream(ticket, reply::Blocks::new(label))),
         false => Ok(reply::whole(&label, &whole(ticket).await?)),
@@ -46,15 +45,15 @@ async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, E
 }
 
 /// A body's request, its prompt, and whether the answer is to be streamed.
-async fn prepare(server: &Arc<Server>, request: HttpRequest) -> Result<(Request, Prompt, bool), Error> {
+async fn prepare(server: &Arc<Server>, request: HttpRequest) -> Result<(Request, Prepared, bool), Error> {
     let bytes = read(request).await?;
     server
         .off_the_loop(move |server| {
             let body = Body::parse(&bytes)?;
             let streams = body.streams();
             let request = body.into_request()?;
-            let prompt = server.prompt(&request, "messages")?;
-            Ok((request, prompt, streams))
+            let prepared = server.prepare(&request, "messages")?;
+            Ok((request, prepared, streams))
         })
         .await
 }

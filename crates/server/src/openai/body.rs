@@ -1,10 +1,13 @@
 //! What `/v1/chat/completions` and `/v1/completions` may be asked.
 
+use std::collections::HashMap;
+
 use ds4_chat::{Message, RawValue, Role, ToolCall};
+use ds4_guide::Demands;
 use serde::Deserialize;
 
 use crate::body::parse;
-use crate::request::{Draw, Thinking, ToolChoice, conversation, stops};
+use crate::request::{Draw, Thinking, ToolChoice, bias, conversation, format, penalties, stops};
 use crate::text::{List, Part, TextOr, count, raw_text};
 use crate::{Error, Request};
 
@@ -39,7 +42,25 @@ pub struct Body {
     reasoning_effort: Option<String>,
     #[serde(default, deserialize_with = "count")]
     n: Option<u64>,
-    logprobs: Option<Box<RawValue>>,
+    logprobs: Option<Logprobs>,
+    #[serde(default, deserialize_with = "count")]
+    top_logprobs: Option<u64>,
+    parallel_tool_calls: Option<bool>,
+    #[serde(default, deserialize_with = "count")]
+    thinking_budget: Option<u64>,
+    presence_penalty: Option<f64>,
+    frequency_penalty: Option<f64>,
+    #[serde(alias = "repeat_penalty")]
+    repetition_penalty: Option<f64>,
+    logit_bias: Option<HashMap<String, f64>>,
+}
+
+/// Chat says whether, completions say how many.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected true, false or a number")]
+enum Logprobs {
+    Whether(bool),
+    Count(u64),
 }
 
 #[derive(Debug, Deserialize)]
@@ -55,11 +76,15 @@ enum Switch {
     Kind {
         #[serde(rename = "type")]
         kind: String,
+        #[serde(default, deserialize_with = "count")]
+        budget_tokens: Option<u64>,
     },
 }
 
 #[derive(Debug, Deserialize)]
 struct ResponseFormat {
+    #[serde(rename = "type")]
+    kind: Option<String>,
     json_schema: Option<JsonSchema>,
 }
 
@@ -131,6 +156,7 @@ impl Body {
         };
         let prompt = prompt.ok_or_else(|| Error::Invalid("missing prompt".into()))?;
         self.messages = Some(List(vec![Turn::new(Author::System, SYSTEM.into()), Turn::new(Author::User, prompt)]));
+        self.tools = None; // what is written is told as it is
         self.into_request()
     }
 
@@ -143,13 +169,11 @@ impl Body {
         if let Some(n) = self.n.filter(|n| *n > 1) {
             return Err(Error::Invalid(format!("n: {n} answers are not supported, only 1")));
         }
-        if self.logprobs.is_some_and(|l| !["false", "0"].contains(&l.get())) {
-            return Err(Error::Invalid("logprobs: not supported; leave it out".into()));
-        }
-        let enabled = self.thinking.map(|switch| match switch {
-            Switch::Flag(on) => on,
-            Switch::Kind { kind } => kind != "disabled",
-        });
+        let (enabled, budget) = match self.thinking {
+            None => (None, None),
+            Some(Switch::Flag(on)) => (Some(on), None),
+            Some(Switch::Kind { kind, budget_tokens }) => (Some(kind != "disabled"), budget_tokens),
+        };
         let effort = self.reasoning_effort.map(|effort| ("reasoning_effort", effort));
         let think = Thinking { enabled: enabled.or(self.think), effort, model: self.model.clone() }.resolve()?;
         let draw = Draw {
@@ -158,6 +182,7 @@ impl Body {
             top_k: self.top_k,
             min_p: self.min_p,
             seed: self.seed,
+            penalties: Some(penalties(self.presence_penalty, self.frequency_penalty, self.repetition_penalty)),
         };
         let stop = match self.stop {
             None => Vec::new(),
@@ -166,7 +191,14 @@ impl Body {
         };
         let tool_choice = ToolChoice::new(self.tool_choice.as_deref());
         let tools = self.tools.filter(|_| tool_choice != ToolChoice::None).map(|t| t.0).unwrap_or_default();
+        let is_object = self.response_format.as_ref().is_some_and(|f| f.kind.as_deref() == Some("json_object"));
         let schema = self.response_format.and_then(|f| f.json_schema?.schema);
+        let demands = Demands {
+            format: format(schema.as_deref(), is_object),
+            parallel: self.parallel_tool_calls != Some(false),
+            thinking: budget.or(self.thinking_budget).map(|n| n.min(u32::MAX.into()) as usize),
+            ..Demands::default()
+        };
         let mut system = Vec::new();
         let mut messages = Vec::new();
         for turn in turns {
@@ -181,6 +213,9 @@ impl Body {
             max_tokens: self.max_completion_tokens.or(self.max_tokens).map(|n| n.min(u32::MAX.into()) as usize),
             stop: stops("stop", stop)?,
             tool_choice,
+            demands,
+            bias: self.logit_bias.map_or(Ok(Vec::new()), bias)?,
+            logprobs: logprobs(self.logprobs, self.top_logprobs)?,
         })
     }
 }
@@ -216,6 +251,22 @@ impl Call {
             name: name.unwrap_or_default(),
             arguments: arguments.map(|a| raw_text(&a)).unwrap_or_default(),
         }
+    }
+}
+
+/// Most alternatives to a token.
+const MAX_LOGPROBS: u64 = 20;
+
+/// How many alternatives to tell with each token.
+fn logprobs(wanted: Option<Logprobs>, most: Option<u64>) -> Result<Option<usize>, Error> {
+    let count = match wanted {
+        None | Some(Logprobs::Whether(false)) => return Ok(None),
+        Some(Logprobs::Whether(true)) => most.unwrap_or(0),
+        Some(Logprobs::Count(count)) => count,
+    };
+    match count {
+        0..=MAX_LOGPROBS => Ok(Some(count as usize)),
+        _ => Err(Error::Invalid(format!("top_logprobs: {count}, at most {MAX_LOGPROBS} are possible"))),
     }
 }
 

@@ -9,12 +9,13 @@ use ds4_chat::Event as Piece;
 use serde_json::{Value, json};
 
 use super::Body;
+use super::logprobs::Logprobs;
 use super::reply::{data, finish_reason, usage};
 use crate::Error;
 use crate::body::read;
 use crate::calls::Style;
 use crate::error::json_response;
-use crate::progress::{Counts, End};
+use crate::progress::{Counts, End, Scored};
 use crate::server::{Label, Server};
 use crate::sse::{Events, stream};
 use crate::whole::whole;
@@ -28,22 +29,25 @@ pub(crate) async fn completions(State(server): State<Arc<Server>>, request: Http
 
 async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, Error> {
     let bytes = read(request).await?;
-    let (request, prompt, streams, with_usage) = server
+    let (request, prepared, streams, with_usage) = server
         .off_the_loop(move |server| {
             let body = Body::parse(&bytes)?;
             let (streams, with_usage) = (body.streams(), body.wants_usage());
             let request = body.into_completion()?;
-            let mut prompt = server.prompt(&request, "prompt")?;
-            (prompt.thinking, prompt.tools) = (false, None); // nothing is told apart
-            Ok((request, prompt, streams, with_usage))
+            let mut prepared = server.prepare(&request, "prompt")?;
+            prepared.prompt.thinking = false; // nothing is told apart
+            Ok((request, prepared, streams, with_usage))
         })
         .await?;
-    let (label, ticket) = server.enter(request, prompt, &STYLE)?;
+    let mut logprobs = Logprobs::new(&server.model, request.logprobs.is_some());
+    let (label, ticket) = server.enter(request, prepared, &STYLE)?;
     if streams {
-        return Ok(stream(ticket, Texts { label, with_usage }));
+        return Ok(stream(ticket, Texts { label, with_usage, logprobs, written: 0 }));
     }
     let answer = whole(ticket).await?;
-    let mut body = object(&label, &(answer.reasoning + &answer.text), Some(finish_reason(&answer.end.why)));
+    logprobs.push(answer.scored);
+    let text = answer.reasoning + &answer.text;
+    let mut body = object(&label, &text, Some(finish_reason(&answer.end.why)), logprobs.completion(0));
     body["usage"] = usage(&answer.end.counts);
     Ok(json_response(StatusCode::OK, &body))
 }
@@ -52,6 +56,9 @@ async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, E
 struct Texts {
     label: Label,
     with_usage: bool,
+    logprobs: Logprobs,
+    /// Bytes of text so far.
+    written: usize,
 }
 
 impl Events for Texts {
@@ -59,16 +66,22 @@ impl Events for Texts {
         String::new()
     }
 
+    fn scored(&mut self, scored: Scored) {
+        self.logprobs.push([scored]);
+    }
+
     fn piece(&mut self, piece: Piece) -> String {
         // Completions offer no tools, so there are no calls.
         let (Piece::Reasoning(text) | Piece::Text(text)) = piece else { return String::new() };
-        data(&object(&self.label, &text, None))
+        let logprobs = self.logprobs.completion(self.written);
+        self.written += text.len();
+        data(&object(&self.label, &text, None, logprobs))
     }
 
     fn ended(&mut self, end: &End) -> String {
-        let mut text = data(&object(&self.label, "", Some(finish_reason(&end.why))));
+        let mut text = data(&object(&self.label, "", Some(finish_reason(&end.why)), None));
         if self.with_usage {
-            let mut last = object(&self.label, "", None);
+            let mut last = object(&self.label, "", None, None);
             (last["choices"], last["usage"]) = (json!([]), usage(&end.counts));
             text += &data(&last);
         }
@@ -80,8 +93,8 @@ impl Events for Texts {
     }
 }
 
-fn object(label: &Label, text: &str, finish_reason: Option<&str>) -> Value {
-    let choice = json!({"text": text, "index": 0, "logprobs": null, "finish_reason": finish_reason});
+fn object(label: &Label, text: &str, finish_reason: Option<&str>, logprobs: Option<Value>) -> Value {
+    let choice = json!({"text": text, "index": 0, "logprobs": logprobs, "finish_reason": finish_reason});
     let Label { id, model, created } = label;
     json!({"id": id, "object": "text_completion", "created": created, "model": model, "choices": [choice]})
 }

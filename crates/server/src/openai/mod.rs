@@ -2,6 +2,7 @@
 
 mod body;
 mod completions;
+mod logprobs;
 mod reply;
 
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use axum::response::Response;
 
 pub use body::Body;
 pub(crate) use completions::completions;
+
+use logprobs::Logprobs;
 
 use crate::calls::Style;
 use crate::server::Server;
@@ -32,19 +35,24 @@ async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, E
             let body = Body::parse(&bytes)?;
             let (streams, with_usage) = (body.streams(), body.wants_usage());
             let request = body.into_request()?;
-            let prompt = server.prompt(&request, "messages")?;
+            let prompt = server.prepare(&request, "messages")?;
             Ok((request, prompt, streams, with_usage))
         })
         .await?;
+    let mut logprobs = Logprobs::new(&server.model, request.logprobs.is_some());
     let (label, ticket) = server.enter(request, prompt, &STYLE)?;
     match streams {
-        true => Ok(stream(ticket, reply::Chunks::new(label, with_usage))),
-        false => Ok(reply::whole(&label, &whole(ticket).await?)),
+        true => Ok(stream(ticket, reply::Chunks::new(label, with_usage, logprobs))),
+        false => {
+            let mut answer = whole(ticket).await?;
+            logprobs.push(std::mem::take(&mut answer.scored));
+            Ok(reply::whole(&label, &answer, logprobs.chat()))
+        }
     }
 }
 
 /// A chat's stream, for tests.
 #[cfg(test)]
 pub(crate) fn chunks(label: crate::server::Label) -> impl crate::sse::Events {
-    reply::Chunks::new(label, false)
+    reply::Chunks::new(label, false, Logprobs::default())
 }

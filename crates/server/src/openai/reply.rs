@@ -5,15 +5,16 @@ use axum::response::Response;
 use ds4_chat::{Event as Piece, ToolCall};
 use serde_json::{Value, json};
 
+use super::logprobs::Logprobs;
 use crate::Error;
 use crate::error::json_response;
-use crate::progress::{Counts, End, Finish};
+use crate::progress::{Counts, End, Finish, Scored};
 use crate::server::Label;
 use crate::sse::Events;
 use crate::whole::Whole;
 
 /// The whole answer.
-pub(crate) fn whole(label: &Label, answer: &Whole) -> Response {
+pub(super) fn whole(label: &Label, answer: &Whole, logprobs: Option<Value>) -> Response {
     let mut message = json!({"role": "assistant", "content": answer.text});
     if !answer.reasoning.is_empty() {
         message["reasoning_content"] = answer.reasoning.as_str().into();
@@ -21,7 +22,10 @@ pub(crate) fn whole(label: &Label, answer: &Whole) -> Response {
     if !answer.calls.is_empty() {
         message["tool_calls"] = answer.calls.iter().map(tool_call).collect();
     }
-    let choice = json!({"index": 0, "message": message, "finish_reason": finish_reason(&answer.end.why)});
+    let mut choice = json!({"index": 0, "message": message, "finish_reason": finish_reason(&answer.end.why)});
+    if let Some(logprobs) = logprobs {
+        choice["logprobs"] = logprobs;
+    }
     let mut body = object(label, "chat.completion", json!([choice]));
     body["usage"] = usage(&answer.end.counts);
     json_response(StatusCode::OK, &body)
@@ -39,11 +43,21 @@ pub(crate) struct Chunks {
     with_usage: bool,
     /// Of the call under way, or the next.
     index: usize,
+    logprobs: Logprobs,
 }
 
 impl Chunks {
-    pub(crate) fn new(label: Label, with_usage: bool) -> Self {
-        Self { label, with_usage, index: 0 }
+    pub(super) fn new(label: Label, with_usage: bool, logprobs: Logprobs) -> Self {
+        Self { label, with_usage, index: 0, logprobs }
+    }
+
+    /// A chunk with more of the text.
+    fn text(&mut self, part: &str) -> String {
+        let mut choice = json!({"index": 0, "delta": {"content": part}, "finish_reason": null});
+        if let Some(logprobs) = self.logprobs.chat() {
+            choice["logprobs"] = logprobs;
+        }
+        data(&object(&self.label, "chat.completion.chunk", json!([choice])))
     }
 
     fn chunk(&self, delta: Value, finish_reason: Option<&str>) -> String {
@@ -57,10 +71,14 @@ impl Events for Chunks {
         self.chunk(json!({"role": "assistant"}), None)
     }
 
+    fn scored(&mut self, scored: Scored) {
+        self.logprobs.push([scored]);
+    }
+
     fn piece(&mut self, piece: Piece) -> String {
         match piece {
             Piece::Reasoning(part) => self.chunk(json!({"reasoning_content": part}), None),
-            Piece::Text(part) => self.chunk(json!({"content": part}), None),
+            Piece::Text(part) => self.text(&part),
             Piece::Call(call) => {
                 let function = json!({"name": call.name, "arguments": ""});
                 let begun = json!({"index": self.index, "id": call.id, "type": "function", "function": function});

@@ -1,6 +1,7 @@
 //! What `/v1/responses` may be asked.
 
 use ds4_chat::RawValue;
+use ds4_guide::Demands;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use super::memory::{Kept, Memory};
 use super::reply::Asked;
 use super::tools::Tool;
 use crate::body::parse;
-use crate::request::{Draw, Thinking, ToolChoice, conversation, stops};
+use crate::request::{Draw, Thinking, ToolChoice, conversation, format, stops};
 use crate::text::{List, TextOr, count};
 use crate::{Error, Request};
 
@@ -40,6 +41,7 @@ pub struct Body {
     previous_response_id: Option<String>,
     conversation: Option<Box<RawValue>>,
     store: Option<bool>,
+    parallel_tool_calls: Option<bool>,
     metadata: Option<Value>,
 }
 
@@ -51,6 +53,8 @@ struct Text {
 /// A form that the answer is to have.
 #[derive(Debug, Deserialize)]
 struct Format {
+    #[serde(rename = "type")]
+    kind: Option<String>,
     schema: Option<Box<RawValue>>,
 }
 
@@ -107,7 +111,7 @@ impl Body {
         };
         let think = think.resolve()?;
         let Self { temperature, top_p, top_k, min_p, seed, .. } = self;
-        let draw = Draw { temperature, top_p, top_k, min_p, seed };
+        let draw = Draw { temperature, top_p, top_k, min_p, seed, ..Draw::default() };
         let stop = match self.stop {
             None => Vec::new(),
             Some(TextOr::Text(stop)) => vec![stop],
@@ -115,7 +119,14 @@ impl Body {
         };
         let max_tokens = self.max_output_tokens.or(self.max_tokens);
         let text: Option<Text> = self.text.as_deref().map(|text| field("text", text.get())).transpose()?;
-        let schema = text.and_then(|text| text.format?.schema);
+        let wanted = text.and_then(|text| text.format);
+        let is_object = wanted.as_ref().is_some_and(|f| f.kind.as_deref() == Some("json_object"));
+        let schema = wanted.and_then(|f| f.schema);
+        let demands = Demands {
+            format: format(schema.as_deref(), is_object),
+            parallel: self.parallel_tool_calls != Some(false),
+            ..Demands::default()
+        };
         let value = |json: Option<&RawValue>| json.and_then(|json| serde_json::from_str::<Value>(json.get()).ok());
         let store = self.store != Some(false);
         let asked = Asked {
@@ -143,6 +154,9 @@ impl Body {
             max_tokens: max_tokens.map(|n| n.min(u32::MAX.into()) as usize),
             stop: stops("stop", stop)?,
             tool_choice: asked.names.choice(tool_choice),
+            demands,
+            bias: Vec::new(),
+            logprobs: None,
         };
         Ok((request, asked))
     }

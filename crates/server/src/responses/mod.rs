@@ -43,7 +43,7 @@ async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, E
             let body = Body::parse(&bytes)?;
             let streams = body.streams();
             let (request, asked) = body.resolve(&server.responses)?;
-            let prompt = server.prompt(&request, "input")?;
+            let prompt = server.prepare(&request, "input")?;
             Ok((request, prompt, asked, streams))
         })
         .await?;

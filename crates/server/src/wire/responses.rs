@@ -1,5 +1,7 @@
 //! What only the responses API has: kinds of tools, and responses that go on from another.
 
+use std::sync::Arc;
+
 use super::*;
 
 /// A call of a tool with one text.
@@ -67,7 +69,7 @@ fn prompt(script: &Script) -> String {
 fn a_response_goes_on_from_another_as_if_all_of_it_were_sent_again() {
     // H134, H135
     let calls = format!("hm</think>I read it.{}", block(&invoke("a", "1")));
-    let script = Script::new(MODEL.tokenizer.encode(&calls), STOP);
+    let script = Arc::new(Script::new(MODEL.tokenizer.encode(&calls), STOP));
     perform(&script, |post| {
         for stream in [false, true] {
             let mut body = TOOLS.responses(stream);
