@@ -1,13 +1,14 @@
 //! A server whose model writes what a script says, to see what real clients make of it:
 //! `cargo run -p ds4-server --example scripted -- SCRIPT.json [PORT]`.
 //!
-//! The script is a list of answers: `{"when": …, "writes": …, "length": true}`. The first one counts whose `when` is in what
+//! The script is a list of answers: `{"when": …, "writes": …, "length": true, "pause_ms": 20}`. The first one counts whose `when` is in what
 //! was said last, that is, behind the last `<｜User｜>` of the prompt; without `when` it always does. With `length`
-//! the answer ends because it is as long as it may be.
+//! the answer ends because it is as long as it may be, with `pause_ms` each token takes its time.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use ds4_engine::{Event, Finish, Model, Options, Request, Token, Usage};
 use ds4_server::{Config, Error, Source, Submitted, run};
@@ -17,6 +18,7 @@ struct Answer {
     when: String,
     tokens: Vec<u32>,
     finish: Finish,
+    pause: Duration,
 }
 
 struct Script {
@@ -32,6 +34,7 @@ impl Script {
             when: answer["when"].as_str().unwrap_or_default().into(),
             tokens: model.tokenizer.encode(answer["writes"].as_str().unwrap_or_default()),
             finish: if answer["length"] == true { Finish::Length } else { Finish::Stop },
+            pause: Duration::from_millis(answer["pause_ms"].as_u64().unwrap_or(0)),
         });
         let answers = answers.collect();
         Ok(Self { answers, model, options: Options { context: 131_072, sessions: 4, ..Options::default() } })
@@ -49,7 +52,10 @@ impl Source for Script {
         let cancel = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&cancel);
         let tokens = answer.tokens.iter().take_while(move |_| !flag.load(Relaxed));
-        let tokens = tokens.map(|id| Event::Token(Token { id: *id, observed: None }));
+        let tokens = tokens.map(|id| {
+            std::thread::sleep(answer.pause);
+            Event::Token(Token { id: *id, observed: None })
+        });
         let before = [Event::Prefill { done: 0, total }, Event::Prefill { done: total, total }];
         let end = [Event::Finished(answer.finish, usage)];
         Ok((Box::new(before.into_iter().chain(tokens).chain(end)), cancel))

@@ -23,6 +23,7 @@ mod listen;
 mod log;
 mod models;
 pub mod openai;
+mod page;
 mod progress;
 mod queue;
 mod reach;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::error::json_response;
 use crate::server::Server;
-use crate::{Error, anthropic, openai, responses};
+use crate::{Error, anthropic, openai, page, responses};
 
 /// Most bytes before a body.
 pub(crate) const MAX_HEADERS: usize = 64 << 10;
@@ -39,6 +39,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/v1/responses", post(responses::responses))
         .route("/v1/messages", post(anthropic::messages))
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
+        .merge(page::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(method)
         .layer(from_fn_with_state(Arc::clone(&server), keys))
@@ -76,16 +77,16 @@ async fn unknown(request: Request) -> Response {
 
 async fn method(request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    let allowed =
-        if path == "/health" || path == "/v1/stats" || path.starts_with("/v1/models") { "GET" } else { "POST" };
+    let read = ["/health", "/v1/stats"].contains(&&*path) || path.starts_with("/v1/models") || page::has(&path);
+    let allowed = if read { "GET" } else { "POST" };
     Error::Method { path, method: request.method().to_string(), allowed }.response(Error::openai)
 }
 
-/// Lets in who shows a key, where there are keys; anybody may ask how the server is.
+/// Lets in who shows a key, where there are keys; anybody may ask how the server is, and for the page, which asks for a key.
 async fn keys(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     match server.keys.check(request.headers()) {
-        Err(error) if !OPEN.contains(&path) => error.response(form(path)),
+        Err(error) if !OPEN.contains(&path) && !page::has(path) => error.response(form(path)),
         _ => next.run(request).await,
     }
 }
