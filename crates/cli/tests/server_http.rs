@@ -233,3 +233,19 @@ fn a_prompt_that_leaves_no_room_is_refused_with_numbers() {
         check(&error["error"]);
     }
 }
+
+#[test]
+fn a_request_by_the_name_of_a_web_site_is_refused_unless_others_are_let_in() {
+    let get =
+        |server: &Server, host: &str| server.raw(format!("GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+    let server = Server::start(&[]);
+    let refused = get(&server, "evil.example:8000");
+    assert!(refused.starts_with("HTTP/1.1 403 ") && refused.contains("not to \\\"evil.example:8000\\\""), "{refused}");
+    for host in ["127.0.0.1:8000", "localhost", "[::1]:1"] {
+        assert!(get(&server, host).starts_with("HTTP/1.1 200 "), "{host}");
+    }
+    assert!(server.raw(b"GET /health HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 200 "), "no name");
+    for args in [&["--cors"][..], &["--host=0.0.0.0", "--insecure"], &["--api-key=x"]] {
+        assert!(get(&Server::start(args), "ds4.example").starts_with("HTTP/1.1 200 "), "{args:?}");
+    }
+}

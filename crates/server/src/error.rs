@@ -23,6 +23,12 @@ pub enum Error {
     /// There is nothing at this path.
     #[error("unknown endpoint: {0}")]
     UnknownEndpoint(String),
+    /// The request came by a name that is not this machine's.
+    #[error(
+        "this server answers to addresses and local names only, not to {0:?}: a web site could have sent this. Behind a proxy, \
+         let it send `Host: localhost`, or start the server with --api-key-file"
+    )]
+    ForeignName(String),
     /// The path wants another method.
     #[error("{path} does not answer {method}; use {allowed}")]
     Method {
@@ -94,6 +100,7 @@ impl Error {
             Self::Invalid(_) | Self::Forgotten { .. } | Self::ContextExceeded { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::UnknownEndpoint(_) => StatusCode::NOT_FOUND,
+            Self::ForeignName(_) => StatusCode::FORBIDDEN,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Timeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

@@ -18,6 +18,7 @@ mod body;
 mod calls;
 mod connections;
 mod error;
+mod host;
 mod keys;
 mod listen;
 mod log;

@@ -22,7 +22,7 @@ pub fn addresses(host: &str, port: u16, open: bool) -> io::Result<Vec<SocketAddr
 }
 
 /// Whether only this machine reaches it, in IPv4's words written as IPv6 too.
-fn is_loopback(address: &SocketAddr) -> bool {
+pub(crate) fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::error::json_response;
 use crate::server::Server;
-use crate::{Error, anthropic, openai, page, responses};
+use crate::{Error, anthropic, host, openai, page, responses};
 
 /// Most bytes before a body.
 pub(crate) const MAX_HEADERS: usize = 64 << 10;
@@ -44,6 +44,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .method_not_allowed_fallback(method)
         .layer(from_fn_with_state(Arc::clone(&server), keys))
         .layer(from_fn(header_limit))
+        .layer(from_fn_with_state(Arc::clone(&server), host::check))
         .layer(from_fn_with_state(Arc::clone(&server), cors))
         .with_state(server)
 }

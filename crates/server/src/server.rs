@@ -16,7 +16,7 @@ use crate::queue::{Queue, Task, Ticket};
 use crate::source::Source;
 use crate::stats::Stats;
 use crate::trace::Trace;
-use crate::{Config, Error, Keys, Request, ToolChoice, responses};
+use crate::{Config, Error, Keys, Request, ToolChoice, host, responses};
 
 /// What all requests share.
 pub(crate) struct Server {
@@ -27,6 +27,8 @@ pub(crate) struct Server {
     pub(crate) context: usize,
     pub(crate) cors: bool,
     pub(crate) keys: Keys,
+    /// Whether names of other machines are refused.
+    pub(crate) local_names_only: bool,
     pub(crate) trace: Trace,
     pub(crate) stats: Stats,
     pub(crate) responses: Arc<responses::Memory>,
@@ -69,6 +71,7 @@ impl Server {
             context,
             cors: config.cors,
             keys: config.keys.clone(),
+            local_names_only: host::local_names_only(config),
             trace,
             stats: Stats::default(),
             responses: Arc::default(),
