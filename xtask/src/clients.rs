@@ -1,11 +1,9 @@
 //! Real clients against a real server: the OpenAI and Anthropic SDKs and curl, on the built-in model.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::{cargo, succeeds};
+use crate::{cargo, python, succeeds};
 
 /// The SDKs, pinned so that a new one cannot break an old commit.
 const PACKAGES: [&str; 2] = ["openai==3.54.0", "anthropic==2.12.0"];
@@ -13,10 +11,13 @@ const HOME: &str = "target/clients";
 
 /// Runs all checks; parts that cannot run on this machine are named and counted.
 pub(crate) fn run() -> bool {
-    if let Err(why) = install() {
-        println!("parts skipped on this machine: 1\n  skipped: clients: {why}");
-        return true;
-    }
+    let python = match python::install(HOME, &PACKAGES) {
+        Ok(python) => python,
+        Err(why) => {
+            println!("parts skipped on this machine: 1\n  skipped: clients: {why}");
+            return true;
+        }
+    };
     let scripted = ["build", "--quiet", "--package", "ds4-server", "--example", "scripted"];
     if !succeeds(&mut cargo(&["build", "--quiet", "--package", "ds4"])) || !succeeds(&mut cargo(&scripted)) {
         return false;
@@ -26,35 +27,12 @@ pub(crate) fn run() -> bool {
     let mut scripted = Command::new("target/debug/examples/scripted");
     scripted.arg("xtask/clients/script.json");
     let passed = serve(&mut mini).and_then(|mini| Ok((mini, serve(&mut scripted)?))).map(|(mini, scripted)| {
-        succeeds(Command::new(python()).args(["-B", "xtask/clients/checks.py", &mini.url, &scripted.url]))
+        succeeds(Command::new(&python).args(["-B", "xtask/clients/checks.py", &mini.url, &scripted.url]))
     });
     passed.unwrap_or_else(|why| {
         eprintln!("xtask: {why}");
         false
     })
-}
-
-fn python() -> String {
-    format!("{HOME}/venv/bin/python")
-}
-
-/// Makes a Python environment with the SDKs, once for each set of versions.
-fn install() -> Result<(), &'static str> {
-    let stamp = format!("{HOME}/installed.txt");
-    let wanted = PACKAGES.join("\n");
-    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) && Path::new(&python()).exists() {
-        return Ok(());
-    }
-    let venv = format!("{HOME}/venv");
-    let made = Command::new("python3").args(["-m", "venv", "--clear", &venv]).output();
-    if !made.is_ok_and(|output| output.status.success()) {
-        return Err("needs python3 with venv");
-    }
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"];
-    if !succeeds(Command::new(python()).args(pip).args(PACKAGES)) {
-        return Err("pip cannot install the SDKs here");
-    }
-    fs::write(stamp, wanted).map_err(|_| "target/ cannot be written")
 }
 
 /// A server that ends with the checks.

@@ -3,26 +3,31 @@
 //! `cargo xtask test` runs every test and counts what this machine cannot run. `cargo xtask soak` runs the long ones:
 //! fuzzing, damaged files, kills, clients that come and go, bit identity, lower kernels, a very long context. `cargo xtask
 //! clients` lets the OpenAI and Anthropic SDKs and curl talk to the server. `cargo xtask neon` tests the kernels for ARM in
-//! an emulator.
+//! an emulator. `cargo xtask page` opens the page at `/` in a browser and uses it.
 
+mod apt;
 mod clients;
 mod neon;
+mod page;
+mod python;
 mod soak;
 mod test;
 
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 const USAGE: &str = "\
 usage: cargo xtask test [ARGUMENTS OF THE TEST RUNNER]
        cargo xtask soak [--slice] [PART]...
        cargo xtask clients
        cargo xtask neon [--fetch]
+       cargo xtask page [--fetch | --pictures]
 
 test     every test of the workspace, with cargo-nextest where it is installed
 soak     long runs; --slice: a few minutes in all. Parts: fuzz, calls, damage, kills, churn, bits,
          families, context, skills
 clients  the SDKs of OpenAI and Anthropic, and curl, against ds4-server; needs python3 and pip
-neon     the tests of ds4-cpu for ARM in an emulator; --fetch: first gets what that needs, on Debian";
+neon     the tests of ds4-cpu for ARM in an emulator; --fetch: first gets what that needs, on Debian
+page     the page at / in Chromium; --fetch: as above; --pictures: makes those of the documentation";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +37,9 @@ fn main() -> ExitCode {
         Some((command, [])) if command == "clients" => clients::run(),
         Some((command, [])) if command == "neon" => neon::run(false),
         Some((command, [option])) if command == "neon" && option == "--fetch" => neon::run(true),
+        Some((command, [])) if command == "page" => page::run(false, false),
+        Some((command, [option])) if command == "page" && option == "--fetch" => page::run(true, false),
+        Some((command, [option])) if command == "page" && option == "--pictures" => page::run(false, true),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -58,8 +66,12 @@ fn succeeds(command: &mut Command) -> bool {
     }
 }
 
+/// Whether a command is there and succeeds; what it says is not shown.
+fn works(command: &mut Command) -> bool {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
 /// Whether a cargo subcommand is installed.
 fn has(subcommand: &str) -> bool {
-    let quiet = std::process::Stdio::null;
-    cargo(&[subcommand, "--version"]).stdout(quiet()).stderr(quiet()).status().is_ok_and(|s| s.success())
+    works(&mut cargo(&[subcommand, "--version"]))
 }

@@ -5,9 +5,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::{cargo, succeeds};
+use crate::apt::{self, PATIENCE};
+use crate::{cargo, succeeds, works};
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 const LINKER: &str = "aarch64-linux-gnu-gcc";
@@ -15,8 +16,6 @@ const EMULATOR: &str = "qemu-aarch64";
 /// What Debian calls the linker, the emulator and the libraries that its compiler loads.
 const PACKAGES: [&str; 6] =
     ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user", "libedit2", "libxml2", "libz3-4"];
-/// For a machine without a network.
-const PATIENCE: [&str; 4] = ["-o", "Acquire::http::Timeout=20", "-o", "Acquire::Retries=1"];
 const HOME: &str = "target/neon";
 
 /// Runs the tests; what cannot run on this machine is named and counted.
@@ -26,7 +25,7 @@ pub(crate) fn run(fetch: bool) -> bool {
         return true;
     }
     if fetch && missing().is_some() {
-        install();
+        apt::install(&PACKAGES);
         unpack();
     }
     if let Some(missing) = missing() {
@@ -88,16 +87,6 @@ fn is_recent(rustc: &Path) -> bool {
     output.is_ok_and(|o| minor(&String::from_utf8_lossy(&o.stdout)) >= minor(env!("CARGO_PKG_RUST_VERSION")))
 }
 
-/// Installs the packages if that is possible.
-fn install() {
-    let install = || {
-        let mut command = Command::new("apt-get");
-        command.args(["install", "--yes", "--no-install-recommends"]).args(PATIENCE).args(PACKAGES);
-        works(command.env("DEBIAN_FRONTEND", "noninteractive"))
-    };
-    let _ = install() || works(Command::new("apt-get").arg("update").args(PATIENCE)) && install();
-}
-
 /// Unpacks Debian's compiler for web browsers, which is recent, with the standard libraries of both architectures, under
 /// target/. Package lists and downloads stay there too.
 fn unpack() {
@@ -156,9 +145,4 @@ fn fetch_packages() -> Option<Vec<PathBuf>> {
     }
     let packages = fs::read_dir(&downloads).ok()?;
     Some(packages.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect())
-}
-
-/// Whether a command is there and succeeds; what it says is not shown.
-fn works(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }

@@ -57,7 +57,10 @@ impl Source for Script {
             Event::Token(Token { id: *id, observed: None })
         });
         let before = [Event::Prefill { done: 0, total }, Event::Prefill { done: total, total }];
-        let end = [Event::Finished(answer.finish, usage)];
+        let left = Arc::clone(&cancel);
+        let end = std::iter::once_with(move || {
+            Event::Finished(if left.load(Relaxed) { Finish::Cancelled } else { answer.finish }, usage)
+        });
         Ok((Box::new(before.into_iter().chain(tokens).chain(end)), cancel))
     }
 

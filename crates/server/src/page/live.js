@@ -69,7 +69,7 @@ export class Panel {
     const read = rate((s) => s.tokens.prompt - s.tokens.cached);
     this.#rates.push(written);
     this.#rates.splice(0, this.#rates.length - POINTS);
-    setText(find("live-speed"), `${written ? written.toFixed(1) : 0} written${read >= 1 ? `, ${whole(read)} read` : ""}`);
+    setText(find("live-speed"), `${written < 100 ? Number(written.toFixed(1)) : whole(written)} written${read >= 1 ? `, ${whole(read)} read` : ""}`);
     spark(find("live-spark"), this.#rates);
   }
 

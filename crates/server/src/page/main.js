@@ -42,6 +42,7 @@ const transcript = new Transcript(find("turns"), {
 
 function open(other) {
   talk = other;
+  keepSettings({ open: other.id });
   rename(false);
   find("menu").open = false;
   render();
@@ -375,5 +376,5 @@ find("think").value = settings.think;
 setUpSettings(() => look());
 const look = watch({ heard, lost, busy: () => liveOpen() || runs.size > 0 || !server });
 panels();
-open(list[0] ?? talk);
+open(list.find(({ id }) => id === settings.open) ?? talk);
 find("prompt").focus();

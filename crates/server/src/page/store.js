@@ -60,7 +60,7 @@ export function forget(talk) {
 /** Whether a key of the store is a conversation. */
 export const isTalk = (key) => key === null || key.startsWith(TALK);
 
-const DEFAULTS = { think: "on", system: "", temperature: "", seed: "", max: "", tools: "", key: "", live: true };
+const DEFAULTS = { think: "on", system: "", temperature: "", seed: "", max: "", tools: "", key: "", live: true, open: "" };
 
 export const settings = { ...DEFAULTS, ...read(SETTINGS) };
 

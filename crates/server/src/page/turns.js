@@ -105,7 +105,8 @@ function assistant(message, acts) {
   const error = make("p.error", { role: "alert" });
   const facts = make("span.facts-line");
   const retry = button(".plain", "Retry", () => acts.retry(message));
-  const buttons = make("div.acts", copy(() => message.content), retry, facts);
+  const copies = copy(() => message.content);
+  const buttons = make("div.acts", copies, retry, facts);
   const element = make("article.turn.assistant", { ariaLabel: "Answer" }, thinking.element, text, calls, progress, note, error, buttons);
   const update = (run) => {
     thinking.update(message, run);
@@ -123,6 +124,7 @@ function assistant(message, acts) {
     error.hidden = !message.error;
     setText(error, message.error ?? "");
     buttons.hidden = Boolean(run);
+    if (copies) copies.hidden = !message.content;
     setText(facts, inNumbers(message));
   };
   return { message, element, update };
