@@ -158,6 +158,8 @@ fn a_conversation_of_blocks_becomes_the_official_text() {
             "tools": [
                 {"input_schema": {"type": "object", "properties": {}}, "description": "d", "name": "look"},
                 {"type": "web_search_20250305", "name": "web_search"},
+                {"name": "fetch", "input_schema": {}, "defer_loading": true},
+                {"name": "later", "input_schema": {}, "defer_loading": true},
             ],
             "messages": [
                 {"role": "user", "content": [{"type": "text", "text": "first"}]},
@@ -171,7 +173,8 @@ fn a_conversation_of_blocks_becomes_the_official_text() {
                 {"role": "user", "content": [
                     {"content": "two", "tool_use_id": "t2", "type": "tool_result"},
                     {"type": "tool_result", "tool_use_id": "t1", "content": [
-                        {"text": "one", "type": "text"}, {"type": "image", "source": {}}, {"type": "tool_reference"}]},
+                        {"text": "one", "type": "text"}, {"type": "image", "source": {}},
+                        {"type": "tool_reference", "tool_name": "fetch"}]},
                     {"type": "text", "text": "and?"},
                 ]},
             ],
@@ -179,17 +182,18 @@ fn a_conversation_of_blocks_becomes_the_official_text() {
     );
     let trace = std::fs::read_to_string(server.home.file("trace.txt")).unwrap();
     for part in [
-        "<｜begin▁of▁sentence｜>Be kind.\nBe brief.\n\nLater rules.\n\n## Tools\n\n",
+        "<｜begin▁of▁sentence｜>Be kind.\nBe brief.\n\n## Tools\n\n",
         "\n{\"name\": \"look\", \"description\": \"d\", \"parameters\": {\"type\": \"object\", \"properties\": {}}}\n\n",
-        "schema to reply:\n{\"type\": \"string\"}<｜User｜>first<｜Assistant｜></think>I look.\n\n<｜DSML｜tool_calls>\n",
+        "schema to reply:\n{\"type\": \"string\"}<｜User｜>first\n\n<system-reminder>\nLater rules.\n</system-reminder><｜Assistant｜></think>I look.\n\n<｜DSML｜tool_calls>\n",
         "<｜DSML｜parameter name=\"b\" string=\"false\">1</｜DSML｜parameter>\n\
          <｜DSML｜parameter name=\"a\" string=\"true\">x</｜DSML｜parameter>\n",
-        "<｜User｜><tool_result>one\n[image omitted: this model reads text only]\n[tool_reference omitted: this model reads text only]</tool_result>\
+        "<｜User｜><tool_result>one\n[image omitted: this model reads text only]\n\
+         These tools can be called now:\n{\"name\": \"fetch\", \"parameters\": {}}</tool_result>\
          \n\n<tool_result>two</tool_result>\n\nand?<｜Assistant｜></think>\n",
     ] {
         assert!(trace.contains(part), "{part}\n---\n{trace}");
     }
-    assert!(!trace.contains("billing") && !trace.contains("web_search"));
+    assert!(!trace.contains("billing") && !trace.contains("web_search") && !trace.contains("later\""));
 }
 
 #[test]
@@ -207,7 +211,14 @@ fn tokens_are_counted_as_they_will_be_read() {
     long["max_tokens"] = 1.into();
     let running = server.post("/v1/messages", &long);
     server.wait(|| server.health()["running"] == 1);
-    assert_eq!(server.post("/v1/messages/count_tokens", &body).ok()["input_tokens"], count);
+    // As many at once as a client asks to show what fills its context.
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let ask = || server.post("/v1/messages/count_tokens?beta=true", &body).ok()["input_tokens"].clone();
+        let asked: Vec<_> = (0..23).map(|_| scope.spawn(ask)).collect();
+        asked.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(answers.iter().all(|answer| *answer == count), "{answers:?}");
+    assert_eq!(server.health()["running"], 1, "the other one runs on");
     assert_eq!(server.health()["running"], 1);
     drop(running);
 }

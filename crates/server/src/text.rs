@@ -12,6 +12,9 @@ pub(crate) fn omitted(kind: Option<&str>) -> String {
     format!("[{kind} omitted: this model reads text only]")
 }
 
+/// Stands before the schemas of tools that a search has found.
+pub(crate) const FOUND: &str = "These tools can be called now:";
+
 /// Instructions that come in the midst of a conversation, as a part of the user's turn at their place: what was said before
 /// them stays as it was read.
 pub(crate) fn reminder(text: &str) -> String {

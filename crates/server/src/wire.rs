@@ -1,6 +1,7 @@
 //! What clients see, byte by byte, when the model writes what a script says: every answer of all APIs, whole and streamed,
 //! is kept in `tests/wire/`. `UPDATE_GOLDEN=1 cargo test -p ds4-server wire` writes these files anew.
 
+mod clients;
 mod responses;
 
 use std::path::Path;
@@ -349,16 +350,20 @@ fn completions_tell_nothing_apart() {
     });
 }
 
+/// Reasoning, a text and calls, each character of which is a token.
+fn spelled(reasoning: &str, text: &str, calls: &str) -> Vec<u32> {
+    let tokenizer = &MODEL.tokenizer;
+    let spell = |text: &str| text.chars().flat_map(|c| tokenizer.encode_inert(&c.to_string())).collect::<Vec<_>>();
+    let id = |token: &str| tokenizer.id(token).unwrap();
+    let calls = calls.split("｜DSML｜").map(spell).collect::<Vec<_>>().join(&id("｜DSML｜"));
+    [spell(reasoning), vec![id("</think>")], spell(text), calls].concat()
+}
+
 #[test]
 fn calls_come_back_with_the_tokens_with_which_they_were_sampled() {
     // H107: each character is a token, which is how no text is tokenised.
     let tokenizer = &MODEL.tokenizer;
-    let spell = |text: &str| text.chars().flat_map(|c| tokenizer.encode_inert(&c.to_string())).collect::<Vec<_>>();
-    let id = |token: &str| tokenizer.id(token).unwrap();
-    let calls = block(&(invoke("a", "1") + &invoke("b", "2")));
-    let calls = calls.split("｜DSML｜").map(spell).collect::<Vec<_>>().join(&id("｜DSML｜"));
-    let tokens = [spell("hm"), vec![id("</think>")], spell("I read it."), calls].concat();
-    let script = Arc::new(Script::new(tokens, STOP));
+    let script = Arc::new(Script::new(spelled("hm", "I read it.", &block(&(invoke("a", "1") + &invoke("b", "2")))), STOP));
     perform(&script, |post| {
         let mut body = TOOLS.chat(false);
         let (_, answer) = post("/v1/chat/completions", &body);

@@ -1,12 +1,14 @@
 //! What `/v1/messages` and `/v1/messages/count_tokens` may be asked.
 
+use std::collections::HashMap;
+
 use ds4_chat::{Message, RawValue, Role, ToolCall};
 use ds4_guide::Demands;
 use serde::Deserialize;
 
 use crate::body::parse;
 use crate::request::{Draw, Thinking, ToolChoice, conversation, function, stops};
-use crate::text::{List, Part, TextOr, count, omitted};
+use crate::text::{FOUND, List, TextOr, count, omitted, reminder};
 use crate::{Error, Request};
 
 /// How system texts begin that are a client's own bookkeeping, different in each conversation.
@@ -56,10 +58,17 @@ struct Format {
 /// A tool; those that have no schema are the client's or the cloud's own, and left out.
 #[derive(Debug, Deserialize)]
 struct Tool {
+    #[serde(rename = "type")]
+    kind: Option<String>,
     name: Option<String>,
     description: Option<String>,
     input_schema: Option<Box<RawValue>>,
+    /// Whether the model shall see it only once it was searched for.
+    defer_loading: Option<bool>,
 }
+
+/// Tools that are shown where a search has found them.
+type Deferred = HashMap<String, Box<RawValue>>;
 
 /// A message.
 #[derive(Debug, Deserialize)]
@@ -71,9 +80,10 @@ struct Turn {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Author {
-    User,
     Assistant,
     System,
+    #[serde(other)]
+    User,
 }
 
 /// A block of any type; keys come in any order.
@@ -87,7 +97,17 @@ struct Block {
     name: Option<String>,
     input: Option<Box<RawValue>>,
     tool_use_id: Option<String>,
-    content: Option<TextOr<Part>>,
+    content: Option<TextOr<Inner>>,
+}
+
+/// A block inside a tool's result.
+#[derive(Debug, Deserialize)]
+struct Inner {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    text: Option<String>,
+    /// Of a tool that a search has found.
+    tool_name: Option<String>,
 }
 
 impl Body {
@@ -117,11 +137,11 @@ impl Body {
         let draw = Draw { temperature, top_p, top_k, ..Draw::default() };
         let tool_choice = ToolChoice::new(self.tool_choice.as_deref());
         let tools = self.tools.filter(|_| tool_choice != ToolChoice::None).map(|t| t.0).unwrap_or_default();
-        let tools = tools.iter().filter_map(|tool| tool.as_function().transpose()).collect::<Result<_, _>>()?;
+        let (tools, deferred) = functions(&tools)?;
         let mut system: Vec<String> = self.system.map(system_text).filter(|s| !s.is_empty()).into_iter().collect();
         let mut messages = Vec::new();
         for turn in self.messages.0 {
-            turn.add_to(&mut system, &mut messages);
+            turn.add_to(&deferred, &mut system, &mut messages);
         }
         let schema = format.and_then(|f| f.schema);
         let demands = Demands {
@@ -165,6 +185,24 @@ fn system_text(system: TextOr<Block>) -> String {
     texts.into_iter().filter(|text| !text.starts_with(PRIVATE)).collect::<Vec<_>>().join("\n")
 }
 
+/// The tools that the model sees from the beginning, and the others: where the client searches for tools, those that are
+/// deferred are kept back, so that finding one changes nothing that was read before.
+fn functions(tools: &[Tool]) -> Result<(Vec<Box<RawValue>>, Deferred), Error> {
+    // A search by the cloud will not come.
+    let by_the_cloud = |tool: &Tool| tool.kind.as_deref().is_some_and(|kind| kind.starts_with("tool_search_tool"));
+    let all = tools.iter().any(by_the_cloud);
+    let (mut functions, mut deferred) = (Vec::new(), Deferred::new());
+    for tool in tools {
+        match (tool.as_function()?, &tool.name) {
+            (Some(function), Some(name)) if tool.defer_loading == Some(true) && !all => {
+                deferred.insert(name.clone(), function);
+            }
+            (function, _) => functions.extend(function),
+        }
+    }
+    Ok((functions, deferred))
+}
+
 impl Tool {
     fn as_function(&self) -> Result<Option<Box<RawValue>>, Error> {
         let (Some(name), Some(parameters)) = (&self.name, &self.input_schema) else { return Ok(None) };
@@ -175,16 +213,24 @@ impl Tool {
 
 impl Turn {
     /// Adds this message to the system texts or to the others.
-    fn add_to(self, system: &mut Vec<String>, messages: &mut Vec<Message>) {
+    fn add_to(self, deferred: &Deferred, system: &mut Vec<String>, messages: &mut Vec<Message>) {
         let blocks = match (self.role, self.content) {
-            (Author::System, Some(content)) => return system.push(system_text(content)),
+            (Author::System, content) => {
+                let text = content.map(system_text).unwrap_or_default();
+                match messages.is_empty() {
+                    _ if text.is_empty() => {}
+                    true => system.push(text),
+                    false => messages.push(Message::new(Role::User, reminder(&text))),
+                }
+                return;
+            }
             (_, Some(TextOr::List(blocks))) if !blocks.is_empty() => blocks,
             (_, Some(TextOr::Text(text))) => vec![Block::text(text)],
             _ => vec![Block::text(String::new())],
         };
         match self.role {
             Author::Assistant => messages.push(assistant(blocks)),
-            _ => messages.extend(blocks.into_iter().map(Block::into_message)),
+            _ => messages.extend(blocks.into_iter().map(|block| block.into_message(deferred))),
         }
     }
 }
@@ -213,11 +259,34 @@ impl Block {
     }
 
     /// A block of the user's: text, a tool's result, or the place of something else.
-    fn into_message(self) -> Message {
+    fn into_message(self, deferred: &Deferred) -> Message {
         if self.kind.as_deref() == Some("tool_result") {
-            let text = self.content.map(TextOr::into_text).unwrap_or_default();
-            return Message::tool_result(self.tool_use_id.unwrap_or_default(), text);
+            let (text, tools) = self.content.map(|content| returned(content, deferred)).unwrap_or_default();
+            return Message { tools, ..Message::tool_result(self.tool_use_id.unwrap_or_default(), text) };
         }
         Message::new(Role::User, self.text.unwrap_or_else(|| omitted(self.kind.as_deref())))
     }
+}
+
+/// What a tool returned: text, and the tools that a search has found.
+fn returned(content: TextOr<Inner>, deferred: &Deferred) -> (String, Vec<Box<RawValue>>) {
+    let blocks = match content {
+        TextOr::Text(text) => return (text, Vec::new()),
+        TextOr::List(blocks) => blocks,
+    };
+    let (mut texts, mut tools) = (Vec::new(), Vec::new());
+    for Inner { kind, text, tool_name } in blocks {
+        match (text, tool_name) {
+            (Some(text), _) => texts.push(text),
+            (None, Some(name)) => match deferred.get(&name) {
+                Some(tool) => tools.push(tool.clone()),
+                None => texts.push(format!("The tool {name} is there.")),
+            },
+            (None, None) => texts.push(omitted(kind.as_deref())),
+        }
+    }
+    if !tools.is_empty() {
+        texts.push(FOUND.into());
+    }
+    (texts.join("\n"), tools)
 }

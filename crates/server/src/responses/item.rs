@@ -7,7 +7,7 @@ use serde_json::json;
 use super::memory::Memory;
 use super::tools::{Names, SEARCH, Tool, joined};
 use crate::Error;
-use crate::text::{List, Part, TextOr, omitted, raw_text, reminder};
+use crate::text::{FOUND, List, Part, TextOr, omitted, raw_text, reminder};
 
 /// An item of any type; keys come in any order, and those that are not here say nothing to the model.
 #[derive(Debug, Deserialize)]
@@ -76,7 +76,7 @@ impl<'m> Talk<'m> {
             }
             "tool_search_output" => {
                 let tools = self.names.found(item.tools.map(|tools| tools.0).unwrap_or_default())?;
-                let content = if tools.is_empty() { "No tools were found." } else { "These tools can be called now:" };
+                let content = if tools.is_empty() { "No tools were found." } else { FOUND };
                 let id = item.call_id.or(item.id).unwrap_or_default();
                 self.messages.push(Message { tools, ..Message::tool_result(id, content) });
             }
