@@ -172,6 +172,37 @@ def openai_completes_a_prompt():
     assert "".join(c.choices[0].text for c in OPENAI.completions.create(stream=True, **options)) == "green falcon"
 
 
+def respond(input, **options):
+    options = {"model": "deepseek-v4-flash", "temperature": 0, "reasoning": {"effort": "none"}} | options
+    return OPENAI.responses.create(input=input, **options)
+
+
+def openai_responds():
+    answer = respond(SUM[0]["content"])
+    assert (answer.output_text, answer.status) == ("15", "completed"), answer
+    assert answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens
+
+
+def openai_streams_a_response():
+    with OPENAI.responses.stream(model="m", input=PHRASE, temperature=0, reasoning={"effort": "none"}) as stream:
+        numbers = [event.sequence_number for event in stream]
+        assert stream.get_final_response().output_text == "green falcon"
+    assert numbers == sorted(numbers) and numbers[0] == 0, numbers
+
+
+def openai_sees_the_reasoning_of_a_response():
+    answer = respond(SUM, reasoning={"summary": "auto"}, extra_body={"seed": 3})
+    assert [item.type for item in answer.output] == ["reasoning", "message"], answer
+    assert answer.output[0].summary[0].text and answer.usage.output_tokens_details.reasoning_tokens > 0
+
+
+def openai_goes_on_from_a_response():
+    first = respond(PHRASE)
+    assert respond(SUM, previous_response_id=first.id).output_text == "15"
+    error = refused(openai.BadRequestError, lambda: respond(SUM, previous_response_id="resp_0"))
+    assert error.code == "previous_response_not_found", error
+
+
 # --- Anthropic SDK ---
 
 
@@ -315,6 +346,33 @@ def openai_streams_two_calls():
     arguments = [json.loads(call.function.arguments) for call in choice.message.tool_calls]
     assert arguments == [{"path": "a.txt"}, {"path": "b.txt", "lines": 3}], arguments
     assert len({call.id for call in choice.message.tool_calls}) == 2
+
+
+def responding(text):
+    tools = [{"type": "function", "name": "read", "parameters": SCHEMA, "strict": False}]
+    return {"model": "m", "input": asking(text), "tools": tools, "reasoning": {"summary": "auto"}}
+
+
+def openai_calls_a_tool_in_a_response_and_goes_on():
+    options = responding("Read it.")
+    answer = CALLS_OPENAI.responses.create(**options)
+    assert [item.type for item in answer.output] == ["reasoning", "function_call"], answer
+    call = answer.output[-1]
+    assert call.name == "read" and json.loads(call.arguments) == {"path": 'a "b"\n.txt'}, call
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "hello"}
+    whole = options | {"input": options["input"] + answer.output + [result]}
+    short = options | {"input": [result], "previous_response_id": answer.id}
+    for options in (whole, short):
+        answer = CALLS_OPENAI.responses.create(**options)
+        assert answer.output_text == "It says hello.", answer
+
+
+def openai_streams_a_response_with_two_calls():
+    with CALLS_OPENAI.responses.stream(**responding("Read both.")) as stream:
+        deltas = [event.delta for event in stream if event.type == "response.function_call_arguments.delta"]
+        answer = stream.get_final_response()
+    assert [item.type for item in answer.output] == ["reasoning", "message", "function_call", "function_call"], answer
+    assert "".join(deltas) == "".join(item.arguments for item in answer.output[2:]), deltas
 
 
 def openai_sees_that_a_call_broke_off():

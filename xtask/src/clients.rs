@@ -1,5 +1,7 @@
-//! Real clients against a real server: the OpenAI and Anthropic SDKs and curl, on the built-in model.
+//! Real clients against a real server: the OpenAI and Anthropic SDKs for Python and JavaScript, Vercel's AI SDK and curl, on
+//! the built-in model.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -7,17 +9,19 @@ use crate::{cargo, python, succeeds};
 
 /// The SDKs, pinned so that a new one cannot break an old commit.
 const PACKAGES: [&str; 2] = ["openai==3.54.0", "anthropic==2.12.0"];
+const NPM: [&str; 4] = ["openai@7.57.0", "@anthropic-ai/sdk@1.12.0", "ai@7.0.173", "@ai-sdk/openai-compatible@3.0.92"];
 const HOME: &str = "target/clients";
 
 /// Runs all checks; parts that cannot run on this machine are named and counted.
 pub(crate) fn run() -> bool {
-    let python = match python::install(HOME, &PACKAGES) {
-        Ok(python) => python,
-        Err(why) => {
-            println!("parts skipped on this machine: 1\n  skipped: clients: {why}");
-            return true;
-        }
-    };
+    let (pip, npm) = (python::install(HOME, &PACKAGES), install_npm());
+    let skipped = [("clients", pip.as_ref().err()), ("npm clients", npm.as_ref().err())];
+    let skipped: Vec<_> = skipped.iter().filter_map(|(name, why)| Some((name, (*why)?))).collect();
+    println!("parts skipped on this machine: {}", skipped.len());
+    skipped.iter().for_each(|(name, why)| println!("  skipped: {name}: {why}"));
+    if pip.is_err() && npm.is_err() {
+        return true;
+    }
     let scripted = ["build", "--quiet", "--package", "ds4-server", "--example", "scripted"];
     if !succeeds(&mut cargo(&["build", "--quiet", "--package", "ds4"])) || !succeeds(&mut cargo(&scripted)) {
         return false;
@@ -26,13 +30,44 @@ pub(crate) fn run() -> bool {
     mini.args(["--port", "0", "--cors"]).env("DS4_LOCK_FILE", format!("{HOME}/lock")).env_remove("DS4_MODEL");
     let mut scripted = Command::new("target/debug/examples/scripted");
     scripted.arg("xtask/clients/script.json");
-    let passed = serve(&mut mini).and_then(|mini| Ok((mini, serve(&mut scripted)?))).map(|(mini, scripted)| {
-        succeeds(Command::new(&python).args(["-B", "xtask/clients/checks.py", &mini.url, &scripted.url]))
+    let servers = serve(&mut mini).and_then(|mini| Ok((mini, serve(&mut scripted)?)));
+    let passed = servers.map(|(mini, scripted)| {
+        let python = |python: &String| {
+            succeeds(Command::new(python).args(["-B", "xtask/clients/checks.py", &mini.url, &scripted.url]))
+        };
+        let mut node = Command::new("node");
+        node.args(["xtask/clients/checks.mjs", &npm_home(), &mini.url, &scripted.url]);
+        let passed = pip.as_ref().map_or(true, python);
+        (npm.is_err() || succeeds(&mut node)) && passed
     });
     passed.unwrap_or_else(|why| {
         eprintln!("xtask: {why}");
         false
     })
+}
+
+/// Where the packages for JavaScript lie.
+fn npm_home() -> String {
+    std::env::current_dir().unwrap_or_default().join(HOME).join("npm").to_string_lossy().into_owned()
+}
+
+/// Installs the SDKs for JavaScript, once for each set of versions.
+fn install_npm() -> Result<(), &'static str> {
+    let stamp = format!("{HOME}/installed-npm.txt");
+    let wanted = NPM.join("\n");
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    if !Command::new("node").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return Err("needs node");
+    }
+    fs::create_dir_all(npm_home()).map_err(|_| "target/ cannot be written")?;
+    let npm = ["install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--prefix"];
+    let installed = Command::new("npm").args(npm).arg(npm_home()).args(NPM).status();
+    if !installed.is_ok_and(|status| status.success()) {
+        return Err("npm cannot install the SDKs here");
+    }
+    fs::write(stamp, wanted).map_err(|_| "target/ cannot be written")
 }
 
 /// A server that ends with the checks.
