@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use ds4_dialog::Turns;
 use ds4_engine::{Model, Options};
-use ds4_server::{Config, Keys};
+use ds4_server::{Config, Keys, LogFormat};
 
 use crate::args::{explain, positive, read_text, refuse_foreign, sessions};
 use crate::failure::Failure;
@@ -79,6 +79,10 @@ struct Serve {
     #[arg(long, value_name = "DIR", help_heading = "Server")]
     chdir: Option<PathBuf>,
 
+    /// How the log on stderr is written: for people, or a JSON object a line
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text", help_heading = "Server")]
+    log_format: String,
+
     /// Write prompts, cache decisions and answers to this file; they are private texts
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     trace: Option<PathBuf>,
@@ -128,11 +132,12 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let opened = Opened::several(&serve.runtime, serve.sessions, options, serve.kv.open()?)?;
     let Serve { cors, tokens, queue, trace, tool_memory_max_ids, no_tool_constraint, .. } = serve;
     let constrain = !no_tool_constraint;
+    let log = if serve.log_format == "json" { LogFormat::Json } else { LogFormat::Text };
     let turns = match serve.disable_exact_dsml_tool_replay {
         true => None,
         false => Some(Arc::new(remembered(tool_memory_max_ids, &serve.kv, &opened.model)?)),
     };
-    let config = Config { addresses, keys, cors, max_tokens: tokens, queue, turns, trace, constrain };
+    let config = Config { addresses, keys, cors, max_tokens: tokens, queue, turns, trace, constrain, log };
     ds4_server::run(Arc::new(opened.engine), opened.model, &config)?;
     Ok(())
 }

@@ -27,6 +27,7 @@ mod scheduler;
 mod scores;
 mod seat;
 
+pub use ds4_kv::TierStats;
 pub use engine::Engine;
 pub use error::Error;
 pub use experts::ExpertsUsed;

@@ -8,6 +8,7 @@
 //!    the API (`request.rs`);
 //! 3. `server.rs` renders it to tokens and checks that they fit; `queue.rs` holds it until its turn;
 //! 4. `worker.rs` runs it on the engine, names its calls (`calls.rs`) and reports [`Progress`](progress::Progress);
+//!    what it took (`record.rs`) goes to `log.rs` and `metrics.rs`;
 //! 5. `openai/reply.rs`, `responses/reply.rs` or `anthropic/reply.rs` says that in its API's words: whole (`whole.rs`) or as events (`sse.rs`).
 //!
 //! Invariants: nothing a client sends makes this panic or grow without a limit; a client that leaves or stops reading is
@@ -22,12 +23,14 @@ mod host;
 mod keys;
 mod listen;
 mod log;
+mod metrics;
 mod models;
 pub mod openai;
 mod page;
 mod progress;
 mod queue;
 mod reach;
+mod record;
 mod request;
 pub mod responses;
 mod routes;
@@ -37,6 +40,7 @@ mod sse;
 mod stall;
 mod stats;
 mod text;
+mod tokens;
 mod trace;
 mod whole;
 #[cfg(test)]
@@ -46,6 +50,7 @@ mod worker;
 pub use error::Error;
 pub use keys::Keys;
 pub use listen::{Config, run};
+pub use log::LogFormat;
 pub use reach::addresses;
 pub use request::{Draw, Request, ToolChoice};
 pub use source::{Source, Submitted};

@@ -20,20 +20,21 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::Keys;
 use crate::connections::{Connections, Place};
-use crate::log::log;
 use crate::routes::{MAX_HEADERS, router};
 use crate::server::Server;
 use crate::source::Source;
 use crate::stall::Impatient;
 use crate::trace::Trace;
 use crate::worker;
+use crate::{Keys, LogFormat};
 
 /// Most connections at a time. When there are more, those that wait longest for their client make room.
 const MAX_CONNECTIONS: usize = 256;
 /// A connection on which no request comes for so long is closed; most clients close theirs before.
 const IDLE: Duration = Duration::from_secs(120);
+/// How long clients are told that the engine cannot run any more, before the process ends.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Threads that parse and tokenise; they start as they are needed.
 const PARSERS: usize = 4;
 
@@ -56,6 +57,8 @@ pub struct Config {
     pub trace: Option<PathBuf>,
     /// Hold tool calls to their schemas while they are written.
     pub constrain: bool,
+    /// How the log is written.
+    pub log: LogFormat,
 }
 
 impl Default for Config {
@@ -70,12 +73,13 @@ impl Default for Config {
             turns: None,
             trace: None,
             constrain: true,
+            log: LogFormat::Text,
         }
     }
 }
 
 /// Serves `model` on `engine` until SIGINT or SIGTERM, then lets the running requests end. A second signal ends the
-/// process at once with code 130.
+/// process at once with code 130. When the engine cannot run any more, those who wait hear it, and so does the caller.
 pub fn run(engine: Arc<dyn Source>, model: Arc<Model>, config: &Config) -> io::Result<()> {
     let trace = Trace::new(config.trace.as_deref())?;
     let server = Arc::new(Server::new(engine, model, config, trace));
@@ -84,11 +88,13 @@ pub fn run(engine: Arc<dyn Source>, model: Arc<Model>, config: &Config) -> io::R
         let result = runtime.block_on(async {
             let mut signals = Signals::new()?;
             let listener = bind(config).await?;
-            log(format_args!("listening at http://{}", listener.local_addr()?));
+            if let Some(path) = &config.trace {
+                server.log.say(format_args!("prompts and answers are stored in {} (--trace)", path.display()));
+            }
+            server.log.say(format_args!("listening at http://{}", listener.local_addr()?));
             let worker = Arc::clone(&server);
             scope.spawn(move || worker::work(&worker));
-            serve(listener, &server, &mut signals).await;
-            Ok(())
+            serve(listener, &server, &mut signals).await
         });
         server.queue.close(); // lets the worker end, however we come here
         result
@@ -103,19 +109,20 @@ async fn bind(config: &Config) -> io::Result<TcpListener> {
     TcpListener::bind(config.addresses.as_slice()).await.map_err(named)
 }
 
-/// Accepts connections until the first signal, then waits for those that are there.
-async fn serve(listener: TcpListener, server: &Arc<Server>, signals: &mut Signals) {
+/// Accepts connections until the first signal or the engine's end, then waits for those that are there.
+async fn serve(listener: TcpListener, server: &Arc<Server>, signals: &mut Signals) -> io::Result<()> {
     let router = router(Arc::clone(server));
     let connections = Connections::new(MAX_CONNECTIONS);
     let (closing, closed) = watch::channel(false);
-    loop {
+    let failed = loop {
         let accepted = async {
             let (stream, _) = listener.accept().await?;
             io::Result::Ok((stream, connections.admit().await))
         };
         let accepted = tokio::select! {
             accepted = accepted => accepted,
-            () = signals.next() => break,
+            () = signals.next() => break false,
+            () = server.failed() => break true,
         };
         match accepted {
             Ok((stream, place)) => {
@@ -125,13 +132,18 @@ async fn serve(listener: TcpListener, server: &Arc<Server>, signals: &mut Signal
             // Too many open files, say: others must end first.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
-    }
+    };
     drop(listener);
-    log("shutting down after the running requests; a second signal ends it at once");
-    server.queue.close();
     let _ = closing.send(true); // nobody may be connected
+    if failed {
+        let _ = tokio::time::timeout(FAREWELL, connections.ended()).await;
+        let why = server.failure().unwrap_or_default();
+        return Err(io::Error::other(format!("the engine cannot run any more: {why}; start the server again")));
+    }
+    server.log.say("shutting down after the running requests; a second signal ends it at once");
+    server.queue.close();
     tokio::select! {
-        () = connections.ended() => {}
+        () = connections.ended() => Ok(()),
         () = signals.next() => std::process::exit(130),
     }
 }

@@ -18,8 +18,9 @@ use crate::progress::Progress;
 /// What the worker is to do.
 #[derive(Debug)]
 pub(crate) struct Task {
-    /// Names the request in logs.
+    /// Names the request in logs, with the API that it came by.
     pub(crate) id: String,
+    pub(crate) api: &'static str,
     pub(crate) prompt: Prompt,
     pub(crate) sampling: Sampling,
     pub(crate) bias: Vec<(u32, f32)>,
@@ -243,6 +244,7 @@ pub(crate) mod tests {
         let prompt = Prompt { text: name.into(), tokens: vec![0], ..Prompt::default() };
         Task {
             id: name.into(),
+            api: "openai",
             prompt,
             sampling: Sampling::GREEDY,
             bias: Vec::new(),

@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{MatchedPath, Path, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use serde_json::Value;
 
 use crate::error::json_response;
 use crate::server::Server;
-use crate::{Error, anthropic, host, openai, page, responses};
+use crate::{Error, anthropic, host, openai, page, responses, tokens};
 
 /// Most bytes before a body.
 pub(crate) const MAX_HEADERS: usize = 64 << 10;
 
 /// What needs no key.
-const OPEN: [&str; 1] = ["/health"];
+const OPEN: [&str; 2] = ["/health", "/ready"];
 
 const CORS: [(HeaderName, &str); 3] = [
     (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
@@ -27,23 +27,35 @@ const CORS: [(HeaderName, &str); 3] = [
     (header::ACCESS_CONTROL_ALLOW_HEADERS, "*"),
 ];
 
+/// Method, path and handler of every endpoint.
+fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Server>>)> {
+    vec![
+        ("GET", "/health", get(health)),
+        ("GET", "/ready", get(ready)),
+        ("GET", "/metrics", get(metrics)),
+        ("GET", "/v1/stats", get(stats)),
+        ("GET", "/v1/models", get(models)),
+        ("GET", "/v1/models/{id}", get(model)),
+        ("POST", "/v1/chat/completions", post(openai::chat)),
+        ("POST", "/v1/completions", post(openai::completions)),
+        ("POST", "/v1/responses", post(responses::responses)),
+        ("POST", "/v1/messages", post(anthropic::messages)),
+        ("POST", "/v1/messages/count_tokens", post(anthropic::count_tokens)),
+        ("POST", "/tokenize", post(tokens::tokenize)),
+        ("POST", "/detokenize", post(tokens::detokenize)),
+    ]
+}
+
 /// All paths.
 pub(crate) fn router(server: Arc<Server>) -> Router {
-    Router::new()
-        .route("/health", get(health))
-        .route("/v1/models", get(models))
-        .route("/v1/stats", get(stats))
-        .route("/v1/models/{id}", get(model))
-        .route("/v1/chat/completions", post(openai::chat))
-        .route("/v1/completions", post(openai::completions))
-        .route("/v1/responses", post(responses::responses))
-        .route("/v1/messages", post(anthropic::messages))
-        .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
+    let routes = routes().into_iter().fold(Router::new(), |router, (_, path, handler)| router.route(path, handler));
+    routes
         .merge(page::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(method)
         .layer(from_fn_with_state(Arc::clone(&server), keys))
         .layer(from_fn(header_limit))
+        .layer(from_fn_with_state(Arc::clone(&server), counted))
         .layer(from_fn_with_state(Arc::clone(&server), host::check))
         .layer(from_fn_with_state(Arc::clone(&server), cors))
         .with_state(server)
@@ -57,6 +69,18 @@ async fn health(State(server): State<Arc<Server>>) -> Response {
 async fn stats(State(server): State<Arc<Server>>) -> Response {
     let mut response = json_response(StatusCode::OK, &server.report());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn ready(State(server): State<Arc<Server>>) -> Response {
+    let (ready, why) = server.ready();
+    json_response(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &why)
+}
+
+async fn metrics(State(server): State<Arc<Server>>) -> Response {
+    let mut response = Response::new(Body::from(server.metrics_page()));
+    let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, format);
     response
 }
 
@@ -78,9 +102,22 @@ async fn unknown(request: Request) -> Response {
 
 async fn method(request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    let read = ["/health", "/v1/stats"].contains(&&*path) || path.starts_with("/v1/models") || page::has(&path);
-    let allowed = if read { "GET" } else { "POST" };
+    let matched = request.extensions().get::<MatchedPath>().map_or(path.as_str(), MatchedPath::as_str);
+    let known = routes().iter().find(|route| route.1 == matched).map(|route| route.0);
+    let allowed = known.unwrap_or(if page::has(&path) { "GET" } else { "another method" });
     Error::Method { path, method: request.method().to_string(), allowed }.response(Error::openai)
+}
+
+/// Counts responses, and logs requests that were refused. Those that failed were logged where they did.
+async fn counted(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    let endpoint = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or("unknown").to_owned();
+    let response = next.run(request).await;
+    let status = response.status();
+    server.metrics.response(&endpoint, status.as_u16());
+    if endpoint.starts_with("/v1/") && (status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE) {
+        server.log.refused(&endpoint, status.as_u16());
+    }
+    response
 }
 
 /// Lets in who shows a key, where there are keys; anybody may ask how the server is, and for the page, which asks for a key.

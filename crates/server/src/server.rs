@@ -8,13 +8,16 @@ use ds4_dialog::{Place, Prompt, Turn, Turns, options};
 use ds4_engine::Model;
 use ds4_guide::{AnswerGuide, Choice, Format, Rules, Vocabulary};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::calls::{CallIds, Style};
-use crate::log::log;
+use crate::log::Log;
+use crate::metrics::{Metrics, Now};
 use crate::models::Identity;
 use crate::queue::{Queue, Task, Ticket};
+use crate::record::Record;
 use crate::source::Source;
-use crate::stats::Stats;
+use crate::stats::{Outcome, Stats};
 use crate::trace::Trace;
 use crate::{Config, Error, Keys, Request, ToolChoice, host, responses};
 
@@ -30,7 +33,9 @@ pub(crate) struct Server {
     /// Whether names of other machines are refused.
     pub(crate) local_names_only: bool,
     pub(crate) trace: Trace,
+    pub(crate) log: Log,
     pub(crate) stats: Stats,
+    pub(crate) metrics: Metrics,
     pub(crate) responses: Arc<responses::Memory>,
     turns: Option<Arc<Turns>>,
     max_tokens: usize,
@@ -39,6 +44,7 @@ pub(crate) struct Server {
     vocabulary: OnceLock<Arc<Vocabulary>>,
     /// Why the engine cannot run any more.
     failure: OnceLock<String>,
+    failed: Notify,
     pub(crate) started: Instant,
     /// Seconds since 1970, which make ids of this process its own.
     epoch: u64,
@@ -73,13 +79,16 @@ impl Server {
             keys: config.keys.clone(),
             local_names_only: host::local_names_only(config),
             trace,
+            log: Log::new(config.log),
             stats: Stats::default(),
+            metrics: Metrics::default(),
             responses: Arc::default(),
             turns: config.turns.clone(),
             max_tokens: config.max_tokens,
             constrain: config.constrain,
             vocabulary: OnceLock::new(),
             failure: OnceLock::new(),
+            failed: Notify::new(),
             started: Instant::now(),
             epoch: now(),
             next_id: AtomicU64::new(0),
@@ -142,7 +151,7 @@ impl Server {
         self.trace.request(&id, &prompt, &request.sampling);
         let max_tokens = request.max_tokens.unwrap_or(self.max_tokens);
         let Request { sampling, bias, logprobs, stop, seed, .. } = request;
-        let task = Task { id: id.clone(), prompt, sampling, bias, guide, logprobs, max_tokens, stop };
+        let task = Task { id: id.clone(), api: style.api, prompt, sampling, bias, guide, logprobs, max_tokens, stop };
         let calls = CallIds::new(style, seed, &model, &task);
         let ticket = self.queue.enter(task, calls).inspect_err(|_| self.stats.refused())?;
         Ok((Label { id, model, created: now() }, ticket))
@@ -155,10 +164,16 @@ impl Server {
         }
     }
 
-    /// Remembers that the engine cannot run any more, which health reports from then on.
+    /// Remembers that the engine cannot run any more, which health reports from then on; the server ends.
     pub(crate) fn fail(&self, why: String) {
-        log(&why);
-        let _ = self.failure.set(why); // the first reason counts
+        if self.failure.set(why).is_ok() {
+            self.failed.notify_one(); // the first reason counts
+        }
+    }
+
+    /// Waits until the engine cannot run any more.
+    pub(crate) async fn failed(&self) {
+        self.failed.notified().await;
     }
 
     /// Why the engine cannot run any more.
@@ -172,6 +187,34 @@ impl Server {
             Some(_) => "failed",
             None if self.queue.load().closed => "shutting down",
             None => "ok",
+        }
+    }
+
+    /// Counts and logs a request that has ended.
+    pub(crate) fn ended(&self, record: &Record, outcome: Outcome) {
+        let times = record.times();
+        self.metrics.request(&times);
+        self.log.request(record, outcome, &times);
+    }
+
+    /// What `/metrics` says.
+    pub(crate) fn metrics_page(&self) -> String {
+        self.metrics.page(&Now {
+            model: &self.identity.id,
+            well: self.status() == "ok",
+            uptime: self.started.elapsed(),
+            load: self.queue.load(),
+            totals: self.stats.look().1,
+            plan: self.engine.plan(),
+            engine: self.engine.metrics(),
+        })
+    }
+
+    /// What `/ready` says, and whether requests would be taken.
+    pub(crate) fn ready(&self) -> (bool, Value) {
+        match self.status() {
+            "ok" => (true, json!({"status": "ready"})),
+            status => (false, json!({"status": status, "error": self.failure()})),
         }
     }
 

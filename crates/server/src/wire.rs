@@ -363,7 +363,8 @@ fn spelled(reasoning: &str, text: &str, calls: &str) -> Vec<u32> {
 fn calls_come_back_with_the_tokens_with_which_they_were_sampled() {
     // H107: each character is a token, which is how no text is tokenised.
     let tokenizer = &MODEL.tokenizer;
-    let script = Arc::new(Script::new(spelled("hm", "I read it.", &block(&(invoke("a", "1") + &invoke("b", "2")))), STOP));
+    let script =
+        Arc::new(Script::new(spelled("hm", "I read it.", &block(&(invoke("a", "1") + &invoke("b", "2")))), STOP));
     perform(&script, |post| {
         let mut body = TOOLS.chat(false);
         let (_, answer) = post("/v1/chat/completions", &body);

@@ -1,7 +1,6 @@
 //! The threads that take requests from the queue and run them on the engine, one for each that can run at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
 
 use ds4_chat::{End as ComesTo, Event as Piece, ToolCall};
 use ds4_dialog::Answer;
@@ -10,9 +9,10 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::Error;
 use crate::calls::CallIds;
-use crate::log::log;
-use crate::progress::{Counts, End, Finish, Progress, Scored};
+use crate::log::Log;
+use crate::progress::{End, Finish, Progress, Scored};
 use crate::queue::{Job, Task};
+use crate::record::Record;
 use crate::server::Server;
 use crate::stats::{Outcome, Watch};
 
@@ -44,12 +44,15 @@ fn run_all(server: &Server) {
         let Some(mut job) = server.queue.next() else { return };
         let (news, place) = (job.news.clone(), job.place.take());
         let watch = server.stats.begin(job.since, job.task.prompt.tokens.len());
-        let result = run(server, job, &watch);
-        watch.ended(match &result {
+        let mut record = Record::new(&job);
+        let result = run(server, job, &watch, &mut record);
+        let outcome = match &result {
             Ok(Some(end)) => Outcome::from(&end.why),
             Ok(None) => Outcome::Left,
             Err(_) => Outcome::Failed,
-        });
+        };
+        watch.ended(outcome);
+        server.ended(&record, outcome);
         drop(place);
         if let Err(why) = server.engine.health() {
             server.fail(why);
@@ -64,14 +67,13 @@ fn run_all(server: &Server) {
 }
 
 /// Runs a request and reports all but its end; no end when its client has left.
-fn run(server: &Server, job: Job, watch: &Watch<'_>) -> Result<Option<End>, Error> {
+fn run(server: &Server, job: Job, watch: &Watch<'_>, record: &mut Record) -> Result<Option<End>, Error> {
     if job.cancel.wanted() {
         return Ok(None);
     }
     let Job { task, calls, news, cancel, .. } = job;
-    let Task { id, prompt, sampling, bias, guide, logprobs, max_tokens, stop } = task;
+    let Task { id, prompt, sampling, bias, guide, logprobs, max_tokens, stop, .. } = task;
     let tokenizer = &server.model.tokenizer;
-    let mut counts = Counts { prompt: prompt.tokens.len(), ..Counts::default() };
     let mut answer = Answer::new(tokenizer, prompt.thinking, prompt.tools, stop);
     let mut told = Told { news, ids: calls, id: String::new(), calls: Vec::new() };
     let (tokens, place) = (prompt.tokens, prompt.place);
@@ -79,7 +81,6 @@ fn run(server: &Server, job: Job, watch: &Watch<'_>) -> Result<Option<End>, Erro
     let observe = logprobs.map_or(Observe::Nothing, Observe::Top);
     let greedy = Request::greedy(tokens, max_tokens, tokenizer.eos());
     let request = Request { sampling, bias, guide, observe, ..greedy };
-    let start = Instant::now();
     let (events, flag) = server.engine.submit(request)?;
     cancel.reaches(flag);
     let mut started = false;
@@ -90,15 +91,14 @@ fn run(server: &Server, job: Job, watch: &Watch<'_>) -> Result<Option<End>, Erro
                 let first = !std::mem::replace(&mut started, true);
                 watch.read(done, first);
                 if first {
-                    counts.cached = done;
-                    server.trace.started(&id, &counts);
-                    told.tell(Progress::Started(counts));
+                    record.starts(done);
+                    server.trace.started(&id, &record.counts);
+                    told.tell(Progress::Started(record.counts));
                 }
                 told.tell(Progress::Prefill { done, total });
             }
             Event::Token(token) => {
-                counts.generated += 1;
-                counts.reasoning += usize::from(answer.thinks());
+                record.token(answer.thinks());
                 watch.wrote(answer.thinks());
                 if let Some(Observed::Top(drawn, most)) = token.observed.filter(|_| answer.writes_text()) {
                     told.tell(Progress::Scored(Box::new(Scored { drawn, most })));
@@ -112,12 +112,10 @@ fn run(server: &Server, job: Job, watch: &Watch<'_>) -> Result<Option<End>, Erro
                     break; // dropping the events cancels the rest
                 }
             }
-            Event::Finished(EngineFinish::Cancelled, _) => {
-                log(format_args!("{id}: the client left after {} tokens", counts.generated));
-                return Ok(None);
-            }
+            Event::Finished(EngineFinish::Cancelled, _) => return Ok(None),
             Event::Finished(finish, usage) => {
                 server.trace.took(&id, &usage);
+                record.took(&usage);
                 why = Some(if finish == EngineFinish::Stop { Finish::Stop } else { Finish::Length });
             }
             Event::Failed(message) => return Err(Error::Failed(message)),
@@ -133,23 +131,22 @@ fn run(server: &Server, job: Job, watch: &Watch<'_>) -> Result<Option<End>, Erro
     told.pieces(pieces);
     turn.given.tool_calls = told.calls;
     server.remember(place, &turn);
-    let end = End { why: finish(&id, why, comes_to), counts };
-    log_end(&id, &end, start);
+    let end = End { why: finish(&server.log, &id, why, comes_to), counts: record.counts };
     server.trace.ended(&id, &end, &turn.given);
     Ok(Some(end))
 }
 
 /// Why an answer has ended that comes to text, to calls, or to neither.
-fn finish(id: &str, why: Finish, comes_to: ComesTo) -> Finish {
+fn finish(log: &Log, id: &str, why: Finish, comes_to: ComesTo) -> Finish {
     match comes_to {
         ComesTo::Text => why,
         ComesTo::Calls => Finish::Calls,
         ComesTo::Unterminated => {
-            log(format_args!("{id}: unterminated tool call"));
+            log.note(id, "unterminated tool call");
             Finish::Unterminated { by_length: why == Finish::Length }
         }
         ComesTo::Unparsable => {
-            log(format_args!("{id}: a tool call that cannot be read is given as text"));
+            log.note(id, "a tool call that cannot be read is given as text");
             why
         }
     }
@@ -189,22 +186,6 @@ impl Told {
     }
 }
 
-/// One line on stderr for each answer.
-fn log_end(id: &str, end: &End, start: Instant) {
-    let End { why, counts } = end;
-    let why = match why {
-        Finish::Stop => "stop",
-        Finish::StopString(_) => "stop string",
-        Finish::Length => "length",
-        Finish::Calls => "tool calls",
-        Finish::Unterminated { .. } => "unterminated",
-    };
-    let Counts { prompt, cached, generated, .. } = counts;
-    let seconds = start.elapsed().as_secs_f64();
-    let prompt = format_args!("prompt {prompt} tokens ({cached} cached)");
-    log(format_args!("{id}: {prompt}, answer {generated} tokens, {why}, {seconds:.1} s"));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,7 +204,7 @@ mod tests {
         let config = Config::default();
         let server = Server::new(engine, model, &config, Trace::new(None).unwrap());
         let (well, health) = server.health();
-        assert!(well && health["status"] == "ok");
+        assert!(well && health["status"] == "ok" && server.ready().0);
 
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut ticket = enter(&server.queue, task("a")).unwrap();
@@ -234,6 +215,7 @@ mod tests {
             assert!(error.to_string().contains("the device is gone"), "{error}");
             let (well, health) = server.health();
             assert!(!well && health["status"] == "failed" && health["error"] == "the device is gone");
+            assert_eq!(server.ready(), (false, serde_json::json!({"status": "failed", "error": "the device is gone"})));
             server.queue.close();
         });
     }

@@ -37,8 +37,8 @@ impl Server {
         let address = loop {
             let line = lines.next().unwrap_or_else(|| panic!("the server did not start: {}", log.lock().unwrap()));
             *log.lock().unwrap() += &format!("{line}\n");
-            if let Some(address) = line.strip_prefix("ds4: listening at http://") {
-                break address.to_owned();
+            if let Some((_, address)) = line.split_once("listening at http://") {
+                break address.trim_end_matches(['"', '}']).to_owned();
             }
         };
         let shared = Arc::clone(&log);
