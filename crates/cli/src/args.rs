@@ -237,7 +237,9 @@ pub(crate) fn explain(program: &str, error: &clap::Error) -> Failure {
             if let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) {
                 eprintln!("{usage}");
             }
-            Failure::usage(format!("unknown option {option}; {program} --help lists what there is"))
+            let near = context(ContextKind::SuggestedArg);
+            let near = if near.is_empty() { String::new() } else { format!(" (did you mean {near}?)") };
+            Failure::usage(format!("unknown option {option}{near}; {program} --help lists what there is"))
         }
         _ => Failure::usage(error.render().to_string().trim_start_matches("error: ").trim_end().to_string()),
     }

@@ -30,6 +30,11 @@ impl Failure {
         Self { message: String::new(), code }
     }
 
+    /// The same, and where what is wrong was said.
+    pub(crate) fn with_origin(self, origin: &str) -> Self {
+        Self { message: format!("{origin}: {}", self.message), ..self }
+    }
+
     /// Prints the message, each line with the program's name, and gives the code.
     pub(crate) fn report(self) -> ExitCode {
         for line in self.message.lines() {

@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod builtin;
 mod chat;
+mod config;
 mod dump;
 mod failure;
 mod interrupt;

@@ -11,6 +11,7 @@ use ds4_engine::{Model, Options};
 use ds4_server::{Config, Keys, LogFormat};
 
 use crate::args::{explain, positive, read_text, refuse_foreign, sessions};
+use crate::config;
 use crate::failure::Failure;
 use crate::kv::KvFlags;
 use crate::open::Opened;
@@ -75,7 +76,15 @@ struct Serve {
     #[arg(long, help_heading = "Server")]
     cors: bool,
 
-    /// Go to this folder before anything is opened
+    /// Read settings from this TOML file, whose keys are the names of these flags [default: $DS4_CONFIG]
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    config: Option<PathBuf>,
+
+    /// Print all settings and where each comes from, and exit
+    #[arg(long, help_heading = "Server")]
+    print_config: bool,
+
+    /// Go to this folder before anything else is opened
     #[arg(long, value_name = "DIR", help_heading = "Server")]
     chdir: Option<PathBuf>,
 
@@ -103,7 +112,9 @@ Clients want a base URL and any key, or one of --api-key-file:
 
 As many requests run at once as there are sessions, others wait in order. The first
 SIGINT or SIGTERM lets the running requests end (exit 0), the second ends at once (130).
-docs/server.md lists endpoints, fields, limits and errors.";
+Every flag can be a line of --config FILE (queue = 8) and a variable (DS4_SERVER_QUEUE=8);
+variables win over the file, flags over both. docs/server.md lists endpoints, fields,
+limits and errors.";
 
 /// Flags of the C server that come later, and why.
 const LATER: &[(&[&str], &str)] = &[
@@ -117,8 +128,13 @@ const LATER: &[(&[&str], &str)] = &[
 /// Runs `ds4 serve` with the arguments that follow it.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     args.iter().try_for_each(|arg| refuse_foreign(arg, LATER))?;
-    let matches = Serve::command().try_get_matches_from(args).map_err(|e| explain("ds4 serve", &e))?;
-    let serve = Serve::from_arg_matches(&matches).map_err(|e| explain("ds4 serve", &e))?;
+    let command = Serve::command();
+    let settings = config::settle(&command, args)?;
+    let serve = Serve::from_arg_matches(&settings.matches).map_err(|e| explain("ds4 serve", &e))?;
+    if serve.print_config {
+        print!("{}", settings.print(&command));
+        return Ok(());
+    }
     serve.runtime.check()?;
     serve.kv.check()?;
     if let Some(dir) = &serve.chdir {
