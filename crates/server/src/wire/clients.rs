@@ -15,7 +15,7 @@ struct Client {
 #[track_caller]
 fn assert_prefixes_stay(client: &Client) {
     let calls = block(&(invoke("a \"b\"\n.rs", "1") + &invoke("b", "2")));
-    let script = Script::new(spelled("hm,\nwell", "I read it.\n", &calls), STOP);
+    let script = Arc::new(Script::new(spelled("hm,\nwell", "I read it.\n", &calls), STOP));
     perform(&script, |post| {
         let mut body = client.first.clone();
         for turn in 0..3 {
