@@ -162,6 +162,11 @@ impl Reader {
         matches!(self.state, State::Start { thinking_open: false } | State::Text)
     }
 
+    /// Whether what came last is surely text, and not the beginning of a block.
+    pub fn told_text(&self) -> bool {
+        matches!(self.state, State::Text) && !self.held.contains('<')
+    }
+
     /// Whether the calls are complete, so that nothing more will be read.
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)

@@ -9,6 +9,7 @@ use ds4_engine::Sampling;
 
 use crate::failure::Failure;
 use crate::runtime::Runtime;
+use crate::steering::SteeringFlags;
 
 /// Runs DeepSeek V4 locally: one prompt with -p, a conversation without.
 #[derive(Debug, Parser)]
@@ -89,6 +90,9 @@ pub(crate) struct Args {
     /// Score a text: the first 32 tokens are given, up to -n more are predicted
     #[arg(long, value_name = "FILE", help_heading = "Diagnostics")]
     pub(crate) perplexity_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) steering: SteeringFlags,
 }
 
 const AFTER_HELP: &str = "\
@@ -113,7 +117,6 @@ pub(crate) const ELSEWHERE: &[(&[&str], &str)] = &[
         &["--imatrix-dataset", "--imatrix-out", "--imatrix-max-prompts", "--imatrix-max-tokens"],
         "is not built yet: collecting an importance matrix comes with the quantiser",
     ),
-    (&["--dir-steering-file", "--dir-steering-ffn", "--dir-steering-attn"], "is not built yet: steering comes later"),
     (
         &[
             "--head-test",
@@ -260,7 +263,7 @@ fn seed(text: &str) -> Result<u64, String> {
     }
 }
 
-fn float(text: &str, least: f32, most: f32) -> Result<f32, String> {
+pub(crate) fn float(text: &str, least: f32, most: f32) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(x) if (least..=most).contains(&x) => Ok(x),
         _ => Err(format!("a number from {least} to {most}")),

@@ -19,6 +19,12 @@ use crate::failure::Failure;
 use crate::open::Opened;
 use crate::runtime::Runtime;
 
+/// What is not measured here.
+const STEERING: &[(&[&str], &str)] = &[(
+    &["--dir-steering-file", "--dir-steering-ffn", "--dir-steering-attn"],
+    "is not measured here: it costs next to nothing",
+)];
+
 /// Measures prefill and decode at growing context lengths and prints a table (CSV).
 #[derive(Parser)]
 #[command(name = "ds4 bench", disable_help_subcommand = true)]
@@ -117,6 +123,7 @@ fn words(args: &[String]) -> Result<Vec<&str>, Failure> {
     for arg in args {
         if !text_follows {
             refuse_foreign(arg, ELSEWHERE)?;
+            refuse_foreign(arg, STEERING)?;
         }
         let arg = if !text_follows && arg == "-sys" { "--system" } else { arg };
         text_follows = arg == "--system" && !text_follows;

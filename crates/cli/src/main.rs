@@ -20,6 +20,7 @@ mod progress;
 mod repl;
 mod runtime;
 mod serve;
+mod steering;
 
 use std::process::ExitCode;
 

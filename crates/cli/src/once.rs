@@ -2,7 +2,7 @@
 
 use ds4_chat::Mode;
 use ds4_dialog::{Answer, Turn};
-use ds4_engine::{Event, Finish, Request, Run, Usage};
+use ds4_engine::{Event, Finish, Request, Run, Steering, Usage};
 
 use crate::args::Args;
 use crate::failure::Failure;
@@ -17,7 +17,9 @@ pub(crate) fn run(args: &Args, prompt: &str) -> Result<(), Failure> {
     let opened = Opened::new(&args.runtime)?;
     let (tokens, options) = chat::prompt_tokens(args, &opened.model, opened.builtin, prompt)?;
     let tokenizer = &opened.model.tokenizer;
-    let request = Request { sampling: args.sampling(), ..Request::greedy(tokens, args.max_tokens(), tokenizer.eos()) };
+    let steering = args.steering.open(&opened.model)?.and_then(Steering::effective);
+    let request =
+        Request { sampling: args.sampling(), steering, ..Request::greedy(tokens, args.max_tokens(), tokenizer.eos()) };
     let answer = Answer::new(tokenizer, options.mode == Mode::Thinking, None, Vec::new());
     let (finish, usage, _) = print_answer(opened.engine.submit(request)?, answer, &mut Printer::new())?;
     report(finish, &usage);

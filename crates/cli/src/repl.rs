@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ds4_chat::{Conversation, Message, Options, Role};
 use ds4_dialog::{Answer, Prompt, Think, Turns};
-use ds4_engine::{Finish, Request};
+use ds4_engine::{Finish, Request, Steering};
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
 
@@ -53,6 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             think,
             options: chat::options(args, &opened.model, think, context),
             turns: Turns::new(MOST_TURNS),
+            steering: args.steering.open(&opened.model)?.and_then(Steering::effective),
         };
         let next = loop {
             let Some(line) = lines.read()? else { break Next::Quit };
@@ -118,6 +119,7 @@ struct Talk<'a> {
     options: Options,
     /// Its answers, token by token.
     turns: Turns,
+    steering: Option<Steering>,
 }
 
 impl Talk<'_> {
@@ -156,6 +158,7 @@ impl Talk<'_> {
         let prompt = Prompt::new(&self.conversation, &self.options, tokenizer, Some(&self.turns))?;
         let request = Request {
             sampling: self.args.sampling(),
+            steering: self.steering.clone(),
             ..Request::greedy(prompt.tokens, self.args.max_tokens(), tokenizer.eos())
         };
         let answer = Answer::new(tokenizer, prompt.thinking, None, Vec::new());

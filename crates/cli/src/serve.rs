@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use ds4_dialog::Turns;
-use ds4_engine::{Model, Options};
-use ds4_server::{Config, Keys, LogFormat};
+use ds4_engine::{Model, Options, Steering};
+use ds4_server::{Config, Keys, LogFormat, Policy, SteeringConfig};
 
 use crate::args::{explain, positive, read_text, refuse_foreign, sessions};
 use crate::config;
@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::kv::KvFlags;
 use crate::open::Opened;
 use crate::runtime::Runtime;
+use crate::steering::SteeringFlags;
 
 /// Serves the model over HTTP: the OpenAI chat API and the Anthropic messages API.
 #[derive(Debug, Parser)]
@@ -68,6 +69,10 @@ struct Serve {
     #[arg(long, help_heading = "Server")]
     no_tool_constraint: bool,
 
+    /// Which tokens --dir-steering-file steers: the final text of answers, all of answers, everything, or nothing
+    #[arg(long, value_name = "NAME", default_value = "final-answer", value_parser = policy, help_heading = "Directional steering")]
+    dir_steering_policy: Policy,
+
     /// Answers whose tokens are remembered
     #[arg(long, value_name = "N", default_value_t = 100000, value_parser = positive, help_heading = "Server")]
     tool_memory_max_ids: usize,
@@ -98,6 +103,19 @@ struct Serve {
 
     #[command(flatten)]
     kv: KvFlags,
+
+    #[command(flatten)]
+    steering: SteeringFlags,
+}
+
+fn policy(name: &str) -> Result<Policy, String> {
+    match name {
+        "final-answer" | "final" | "tool-safe" => Ok(Policy::FinalAnswer),
+        "decoding" | "decode" => Ok(Policy::Decoding),
+        "always" => Ok(Policy::Always),
+        "off" | "none" => Ok(Policy::Off),
+        _ => Err("final-answer, decoding, always or off".into()),
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -117,13 +135,8 @@ variables win over the file, flags over both. docs/server.md lists endpoints, fi
 limits and errors.";
 
 /// Flags of the C server that come later, and why.
-const LATER: &[(&[&str], &str)] = &[
-    (
-        &["--dir-steering-file", "--dir-steering-ffn", "--dir-steering-attn", "--dir-steering-policy"],
-        "is not built yet: steering comes later",
-    ),
-    (&["-mt", "--mt", "--mpp"], "chooses Metal kernels, and this build has only the CPU"),
-];
+const LATER: &[(&[&str], &str)] =
+    &[(&["-mt", "--mt", "--mpp"], "chooses Metal kernels, and this build has only the CPU")];
 
 /// Runs `ds4 serve` with the arguments that follow it.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
@@ -148,12 +161,16 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let opened = Opened::several(&serve.runtime, serve.sessions, options, serve.kv.open()?)?;
     let Serve { cors, tokens, queue, trace, tool_memory_max_ids, no_tool_constraint, .. } = serve;
     let constrain = !no_tool_constraint;
+    let steering = serve.steering.open(&opened.model)?.map(|steering| {
+        let Steering { directions, ffn, attention, .. } = steering;
+        SteeringConfig { directions, ffn, attention, policy: serve.dir_steering_policy }
+    });
     let log = if serve.log_format == "json" { LogFormat::Json } else { LogFormat::Text };
     let turns = match serve.disable_exact_dsml_tool_replay {
         true => None,
         false => Some(Arc::new(remembered(tool_memory_max_ids, &serve.kv, &opened.model)?)),
     };
-    let config = Config { addresses, keys, cors, max_tokens: tokens, queue, turns, trace, constrain, log };
+    let config = Config { addresses, keys, cors, max_tokens: tokens, queue, turns, trace, constrain, steering, log };
     ds4_server::run(Arc::new(opened.engine), opened.model, &config)?;
     Ok(())
 }

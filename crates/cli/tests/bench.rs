@@ -176,7 +176,7 @@ fn what_cannot_be_measured_is_refused() {
     bench(&["--prompt-file", &text, "-mt", "off"])
         .fails(2, "ds4: -mt chooses Metal kernels, and this build has only the CPU");
     bench(&["--prompt-file", &text, "--dir-steering-file", "x"])
-        .fails(2, "ds4: --dir-steering-file is not built yet: steering comes later");
+        .fails(2, "ds4: --dir-steering-file is not measured here: it costs next to nothing");
     let nowhere = home.file("absent/plot.svg").display().to_string();
     bench(&[&["--prompt-file", &text, "--plot", &nowhere], &SMALL[..]].concat())
         .fails(1, &format!("ds4: {nowhere}: No such file or directory (os error 2)"));

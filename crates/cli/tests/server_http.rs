@@ -155,8 +155,6 @@ fn flags_are_checked_and_explained() {
     let home = Home::new();
     home.ds4(&["serve", "--port", "70000"])
         .fails(2, "ds4: invalid value for --port: 70000 (a whole number from 0 to 65535)");
-    home.ds4(&["serve", "--dir-steering-file", "x"])
-        .fails(2, "ds4: --dir-steering-file is not built yet: steering comes later");
     home.ds4(&["serve", "--tool-memory-max-ids=0"])
         .fails(2, "ds4: invalid value for --tool-memory-max-ids: 0 (a whole number from 1 to 2147483647)");
     let said = home.ds4(&["serve", "--frobnicate"]);

@@ -49,7 +49,6 @@ fn flags_of_elsewhere_point_the_way() {
     Home::new().ds4(&["--server"]).fails(2, "ds4: --server is gone; the server is a program of its own (ds4-server)");
     Home::new().ds4(&["--metal-graph-generate"]).fails(2, "ds4: --metal-graph-generate is gone; -p generates");
     assert_eq!(Home::new().ds4(&["--imatrix-out", "x"]).code, 2);
-    assert_eq!(Home::new().ds4(&["--dir-steering-ffn=1"]).code, 2);
     // As a prompt it is text.
     assert_eq!(Home::new().ds4(&["--nothink", "-p", "--server"]).code, 0);
 }

@@ -404,9 +404,10 @@ impl Ops for Cpu {
         self.uses = up;
     }
 
-    fn steer(&mut self, y: &mut Buf, direction: &[f32], scale: f32) {
+    fn steer(&mut self, y: &mut Buf, rows: Range<usize>, direction: &[f32], scale: f32) {
         let width = y.width();
-        self.pool.run_rows(y.rows_mut(), width, |_, y, _| norm::steer(y, direction, scale));
+        let rows = &mut y.rows_mut()[rows.start * width..rows.end * width];
+        self.pool.run_rows(rows, width, |_, y, _| norm::steer(y, direction, scale));
     }
 
     fn head_in(&mut self, streams: &Buf, head: &HyperHead, norm: &Vector, out: &mut Buf) {

@@ -23,6 +23,9 @@ pub enum Error {
     /// The machine has too little memory.
     #[error("{0}")]
     Memory(String),
+    /// Directions that cannot be used.
+    #[error("{0}")]
+    Steering(String),
     /// A prompt that does not fit.
     #[error("the prompt has {prompt} tokens, the context holds {context}; shorten it or raise --ctx")]
     ContextExceeded {

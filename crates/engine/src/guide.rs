@@ -10,6 +10,11 @@ pub trait Guide: Send + Debug {
 
     /// The token that was drawn.
     fn drawn(&mut self, token: u32);
+
+    /// Whether that token is to be steered, where the guide decides ([`crate::When::Guided`]).
+    fn steers(&self) -> bool {
+        false
+    }
 }
 
 /// What a token may be.

@@ -9,7 +9,8 @@ use ds4_model::Outputs;
 
 use crate::prefixes::Why;
 use crate::scores::{log_sum, score, top};
-use crate::{Event, Finish, Observe, Observed, Priority, Request, Rule, Sampler, Token, Usage};
+use crate::steering::{Steered, is_steered, name};
+use crate::{Event, Finish, Observe, Observed, Priority, Request, Rule, Sampler, Token, Usage, When};
 
 /// A request and its way out.
 pub(crate) struct Job {
@@ -17,6 +18,10 @@ pub(crate) struct Job {
     arrival: u64,
     /// Its tokens grow with the answer.
     request: Request,
+    /// What the cache calls these tokens; steered ones have other names.
+    names: Vec<u32>,
+    /// The number of the way it is steered.
+    way: u32,
     /// Tokens of the prompt.
     prompt: usize,
     /// Most tokens of prompt and answer.
@@ -50,12 +55,17 @@ impl Job {
     pub(crate) fn new(
         arrival: u64,
         mut request: Request,
+        way: u32,
         context: usize,
         events: Sender<Event>,
         cancel: Arc<AtomicBool>,
     ) -> Self {
         let prompt = request.tokens.len();
+        let always = request.steering.as_ref().is_some_and(|steering| steering.when == When::Always);
+        let way_of_prompt = if always { way } else { 0 };
         Self {
+            names: request.tokens.iter().map(|token| name(*token, way_of_prompt)).collect(),
+            way,
             arrival,
             prompt,
             context,
@@ -86,14 +96,26 @@ impl Job {
         self.request.priority
     }
 
-    /// Prompt and answer so far.
-    pub(crate) fn tokens(&self) -> &[u32] {
-        &self.request.tokens
+    /// Prompt and answer so far, as the cache calls them.
+    pub(crate) fn names(&self) -> &[u32] {
+        &self.names
     }
 
     /// The next `count` tokens.
     pub(crate) fn next(&self, count: usize) -> &[u32] {
         &self.request.tokens[self.len..self.len + count]
+    }
+
+    /// Which of the next `count` tokens are steered, and how; the first of them is row `first` of a step.
+    pub(crate) fn steered(&self, count: usize, first: usize) -> impl Iterator<Item = Steered> {
+        let names = &self.names[self.len..self.len + count];
+        let mut at = first;
+        let runs = names.chunk_by(|a, b| is_steered(*a) == is_steered(*b)).filter_map(move |run| {
+            let rows = at..at + run.len();
+            at = rows.end;
+            is_steered(run[0]).then_some(rows)
+        });
+        runs.filter_map(|rows| Some((rows, self.request.steering.clone()?)))
     }
 
     /// Position of the next token.
@@ -122,9 +144,9 @@ impl Job {
         self.prompt
     }
 
-    /// The tokens that are in the cache.
+    /// The tokens that are in the cache, as it calls them.
     pub(crate) fn computed(&self) -> &[u32] {
-        &self.request.tokens[..self.len]
+        &self.names[..self.len]
     }
 
     /// Tokens that a step can take: up to the next resume point, one every `every` tokens, one before the prompt's last
@@ -277,6 +299,12 @@ impl Job {
         };
         self.send(Event::Token(Token { id, observed }));
         self.usage.generated += 1;
+        let steers = match self.request.steering.as_ref().map(|steering| steering.when) {
+            None => false,
+            Some(When::Always | When::Decoding) => true,
+            Some(When::Guided) => self.request.guide.as_ref().is_some_and(|guide| guide.steers()),
+        };
+        self.names.push(name(id, if steers { self.way } else { 0 }));
         self.request.tokens.push(id);
         self.is_full()
     }

@@ -26,6 +26,7 @@ mod sampler;
 mod scheduler;
 mod scores;
 mod seat;
+mod steering;
 
 pub use ds4_kv::TierStats;
 pub use engine::Engine;
@@ -39,3 +40,4 @@ pub use plan::{Machine, Plan, disk_rate};
 pub use request::{Event, Finish, Observe, Observed, Priority, Request, Token, TokenScore, Usage};
 pub use run::Run;
 pub use sampler::{Penalties, Sampler, Sampling};
+pub use steering::{Directions, Steering, When};

@@ -13,6 +13,7 @@ use ds4_model::{CacheLayout, PAGE_TOKENS};
 use crate::metrics::Counters;
 use crate::runner::Runner;
 use crate::seat::Seat;
+use crate::steering::is_steered;
 use crate::{Model, Options};
 
 /// Pages for so many tokens.
@@ -192,6 +193,11 @@ impl Prefixes {
     /// Saves a resume point, and first the regular ones before it that the tiers lack: without them nothing leads there.
     fn save(&mut self, node: Node, rest: &[u32], runner: &mut Runner) {
         let Some(vault) = &self.vault else { return };
+        // What steered tokens are called means nothing to other processes.
+        let steered = |tokens: &[u32]| tokens.iter().any(|token| is_steered(*token));
+        if steered(rest) || self.tree.path(node).into_iter().any(|on| steered(self.tree.page(on).0)) {
+            return;
+        }
         if self.lost.1.elapsed() >= OFFER_AGAIN && vault.lost() > self.lost.0 {
             self.offer_again();
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Guide, Sampling};
+use crate::{Guide, Sampling, Steering};
 
 /// A token list to continue.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Request {
     pub bias: Vec<(u32, f32)>,
     /// Who else has a say in what is drawn.
     pub guide: Option<Box<dyn Guide>>,
+    /// How it is steered.
+    pub steering: Option<Steering>,
     /// Most tokens to generate; 0 only reads the prompt.
     pub max_tokens: usize,
     /// Tokens that end the answer; they are reported as [`Finish::Stop`], not as [`Event::Token`].
@@ -48,6 +50,7 @@ impl Request {
             sampling: Sampling::GREEDY,
             bias: Vec::new(),
             guide: None,
+            steering: None,
             max_tokens,
             stop: vec![stop],
             observe: Observe::Nothing,

@@ -7,6 +7,7 @@ use ds4_model::{Batch, CacheLayout, NoTap, Ops, Scratch, forward};
 
 use crate::experts::{Counter, Counts};
 use crate::seat::Seat;
+use crate::steering::{Steer, Steered};
 use crate::{Model, Options};
 
 /// The backend with its memory.
@@ -31,13 +32,14 @@ impl Runner {
         Self { cpu, scratch, cache, logits, experts, model }
     }
 
-    /// Computes a step.
-    pub(crate) fn run(&mut self, batch: &Batch) {
+    /// Computes a step, of which some rows are steered.
+    pub(crate) fn run(&mut self, batch: &Batch, steered: &[Steered]) {
         let Self { cpu, scratch, cache, model, .. } = self;
         cpu.begin(batch);
         match &mut self.experts {
-            Some(counter) => forward(cpu, &model.weights, scratch, cache, counter),
-            None => forward(cpu, &model.weights, scratch, cache, &mut NoTap),
+            Some(counter) if steered.is_empty() => forward(cpu, &model.weights, scratch, cache, counter),
+            None if steered.is_empty() => forward(cpu, &model.weights, scratch, cache, &mut NoTap),
+            _ => forward(cpu, &model.weights, scratch, cache, &mut Steer(steered)),
         }
     }
 

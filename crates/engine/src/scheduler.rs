@@ -22,12 +22,17 @@ use crate::prefixes::{Prefixes, Why, pages_for};
 use crate::quantum::Quantum;
 use crate::runner::Runner;
 use crate::seat::Seat;
+use crate::steering::Names;
 use crate::{Event, Finish, Model, Options, Request};
 
 /// How often cancelled requests are looked for while nothing is computed.
 const LOOK: Duration = Duration::from_millis(50);
 /// After this a request does not wait for the tiers below RAM any more.
 const FETCH_TIME: Duration = Duration::from_secs(20);
+
+/// What one hears who asks for one more way to steer than can be told apart.
+const TOO_MANY_WAYS: &str =
+    "steering: too many different scales since the start; use one of those used before, or restart";
 
 /// What the engine asks its thread to do.
 pub(crate) enum Command {
@@ -69,6 +74,8 @@ pub(crate) struct Scheduler {
     slots: Vec<usize>,
     quantum: Quantum,
     arrivals: u64,
+    /// What steered tokens are called.
+    names: Names,
     counters: Arc<Counters>,
     /// Leads back here.
     commands: Sender<Command>,
@@ -93,6 +100,7 @@ impl Scheduler {
             slots: (0..options.sessions).rev().collect(),
             quantum: Quantum::new(options.prefill_quantum),
             arrivals: 0,
+            names: Names::default(),
             counters,
             commands,
             options,
@@ -116,8 +124,13 @@ impl Scheduler {
                 Some(Command::Forget) => self.prefixes.forget(),
                 Some(Command::Run { request, events, cancel }) => {
                     self.arrivals += 1;
-                    let job = Job::new(self.arrivals, request, self.options.context, events, cancel);
-                    self.arrive(job);
+                    match request.steering.as_ref().map_or(Some(0), |steering| self.names.number(steering)) {
+                        Some(way) => {
+                            self.arrive(Job::new(self.arrivals, request, way, self.options.context, events, cancel));
+                        }
+                        // Nobody may listen any more.
+                        None => drop(events.send(Event::Failed(TOO_MANY_WAYS.into()))),
+                    }
                 }
                 Some(Command::Fetched { arrival, fetched }) => self.fetched(arrival, fetched),
                 None => {
@@ -151,7 +164,7 @@ impl Scheduler {
         let reply = move |fetched| drop(commands.send(Command::Fetched { arrival, fetched }));
         let cancelled = job.cancel_flag();
         let wanted = move || !cancelled.load(Relaxed);
-        match self.prefixes.fetch(job.tokens(), job.needed(), wanted, reply) {
+        match self.prefixes.fetch(job.names(), job.needed(), wanted, reply) {
             Some(node) => self.fetching.push(Waiting { job, held: Hit { node, len: 0, bytes: None } }),
             None => self.wait(job),
         }
@@ -171,7 +184,7 @@ impl Scheduler {
         let Some(i) = self.fetching.iter().position(|w| w.job.arrival() == arrival) else { return };
         let Waiting { mut job, held } = self.fetching.remove(i);
         let source = fetched.source.take();
-        if self.prefixes.take_in(job.tokens(), fetched, &mut self.runner) {
+        if self.prefixes.take_in(job.names(), fetched, &mut self.runner) {
             job.came_from(source);
         }
         self.wait(job);
@@ -180,7 +193,7 @@ impl Scheduler {
 
     /// A job takes its place in the queue and holds what it can use of what is kept.
     fn wait(&mut self, job: Job) {
-        let held = self.prefixes.find(job.tokens(), job.needed());
+        let held = self.prefixes.find(job.names(), job.needed());
         self.prefixes.pin(held.node);
         let place = self.waiting.partition_point(|other| other.job.rank() < job.rank());
         self.waiting.insert(place, Waiting { job, held });
@@ -207,10 +220,10 @@ impl Scheduler {
     /// point where they part.
     fn is_being_computed(&mut self, i: usize) -> bool {
         let job = &self.waiting[i].job;
-        let kept = self.prefixes.find(job.tokens(), job.needed()).len.max(self.waiting[i].held.len);
+        let kept = self.prefixes.find(job.names(), job.needed()).len.max(self.waiting[i].held.len);
         self.running.iter_mut().any(|other| {
             let other = &mut other.job;
-            let shared = other.tokens().iter().zip(job.tokens()).take_while(|(a, b)| a == b).count().min(job.needed());
+            let shared = other.names().iter().zip(job.names()).take_while(|(a, b)| a == b).count().min(job.needed());
             let last = other.prompt() - 1;
             let part = if shared >= last { last } else { shared / PAGE_TOKENS * PAGE_TOKENS };
             let soon = part > other.computed().len() && part >= kept + PAGE_TOKENS;
@@ -224,7 +237,7 @@ impl Scheduler {
     /// Whether pages can be had for one that waits. Who runs alone always fits.
     fn has_room(&mut self, i: usize) -> bool {
         let job = &self.waiting[i].job;
-        let found = self.prefixes.find(job.tokens(), job.needed());
+        let found = self.prefixes.find(job.names(), job.needed());
         if found.len > self.waiting[i].held.len {
             self.prefixes.pin(found.node);
             self.prefixes.unpin(std::mem::replace(&mut self.waiting[i].held, found).node);
@@ -232,13 +245,13 @@ impl Scheduler {
         let node = self.waiting[i].held.node;
 
         let job = &self.waiting[i].job;
-        let more = pages_for(job.tokens().len()) - self.prefixes.depth(node);
+        let more = pages_for(job.names().len()) - self.prefixes.depth(node);
         if self.running.is_empty() {
             while self.prefixes.available() < more && self.let_one_go(Some(i)) {}
             return true;
         }
         // One page for everyone who may need one soon.
-        let grows = |job: &Job| pages_for(job.most()) > pages_for(job.tokens().len());
+        let grows = |job: &Job| pages_for(job.most()) > pages_for(job.names().len());
         let soon = self.running.iter().filter(|r| grows(&r.job)).count() + usize::from(grows(job));
         self.prefixes.available() >= more + soon
     }
@@ -259,7 +272,7 @@ impl Scheduler {
         let Waiting { mut job, held } = self.waiting.remove(i);
         let slot = self.slots.pop().expect("there is one");
         let mut seat = self.prefixes.seat(slot, held.node);
-        assert!(self.prefixes.cover(&mut seat, job.tokens().len(), &mut self.runner), "there is room");
+        assert!(self.prefixes.cover(&mut seat, job.names().len(), &mut self.runner), "there is room");
         if let Some(bytes) = &held.bytes {
             self.runner.import_point(&seat, held.len, bytes);
         }
@@ -284,7 +297,7 @@ impl Scheduler {
         let mut i = 0;
         while i < self.running.len() {
             let Running { job, seat } = &mut self.running[i];
-            if self.prefixes.cover(seat, job.tokens().len(), &mut self.runner) {
+            if self.prefixes.cover(seat, job.names().len(), &mut self.runner) {
                 i += 1;
             } else if !self.let_one_go(None)
                 && let Some(last) = self.running.pop()
@@ -325,6 +338,7 @@ impl Scheduler {
         let mut batch = Batch::new();
         let mut outputs = Vec::new();
         let mut answers = 0;
+        let mut steered = Vec::new();
         for (Running { job, seat }, &count) in self.running.iter_mut().zip(&counts) {
             job.passed = if count > 0 { 0 } else { job.passed + 1 };
             if count == 0 {
@@ -332,13 +346,14 @@ impl Scheduler {
             }
             answers += usize::from(job.writes(self.options.resume_every));
             outputs.push(job.outputs(count));
+            steered.extend(job.steered(count, batch.len()));
             batch.push(seat.slot, job.position(), job.next(count), &seat.table, job.outputs(count));
         }
         if batch.is_empty() {
             return; // everyone was cancelled
         }
         let start = Instant::now();
-        self.runner.run(&batch);
+        self.runner.run(&batch, &steered);
         self.counters.tokens_computed.add(batch.len() as u64);
         self.quantum.learn(batch.len() - answers, answers, start.elapsed());
         self.tell(&counts, outputs);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ds4_chat::{Reader, Tools};
+use ds4_chat::{Event, Reader, Tools};
 use ds4_engine::{Guide, Rule};
 use llguidance::Matcher;
 
@@ -23,6 +23,9 @@ pub struct AnswerGuide {
     part: Part,
     /// Tokens of reasoning so far.
     thought: usize,
+    /// Whether the final text is steered, and whether it has begun.
+    steer: bool,
+    begun: bool,
     /// What may be drawn.
     bits: Vec<u32>,
 }
@@ -63,10 +66,18 @@ impl AnswerGuide {
             cut: Vec::new(),
             part: Part::Text,
             thought: 0,
+            steer: false,
+            begun: false,
             bits: Vec::new(),
         };
         guide.part = guide.begin();
         guide
+    }
+
+    /// Lets the final text be steered: what is said after reasoning and outside of calls, from its first letter on.
+    pub fn steer_final_text(mut self) -> Self {
+        self.steer = true;
+        self
     }
 
     /// What begins where the reader is now.
@@ -100,14 +111,14 @@ impl AnswerGuide {
         };
         let text = String::from_utf8_lossy(&self.cut[..whole]).into_owned();
         self.cut.drain(..whole);
-        self.reader.push(&text);
+        let events = self.reader.push(&text);
+        self.begun |= events.iter().any(|event| matches!(event, Event::Text(part) if !part.trim().is_empty()));
         thought && !self.reader.thinks()
     }
 
-    /// Takes a token of the reasoning or of a text of which nothing is demanded.
-    fn text(&mut self, token: u32) -> Option<Part> {
-        self.thought += usize::from(self.reader.thinks());
-        if self.read(token) {
+    /// What follows a token of the reasoning, which may have `ended`, or of a text of which nothing is demanded.
+    fn text(&mut self, ended: bool) -> Option<Part> {
+        if ended {
             return Some(self.begin());
         }
         let opened = self.reader.opens_block().filter(|_| !self.rules.tools.is_empty())?;
@@ -147,8 +158,10 @@ impl Guide for AnswerGuide {
 
     fn drawn(&mut self, token: u32) {
         let vocabulary = Arc::clone(&self.vocabulary);
+        self.thought += usize::from(self.reader.thinks());
+        let ended = self.read(token);
         let next = match &mut self.part {
-            Part::Text => self.text(token),
+            Part::Text => self.text(ended),
             Part::Calls(calls) => {
                 calls.push(&vocabulary, token);
                 None
@@ -159,6 +172,10 @@ impl Guide for AnswerGuide {
         if let Some(next) = next {
             self.part = next;
         }
+    }
+
+    fn steers(&self) -> bool {
+        self.steer && self.begun && self.reader.told_text()
     }
 }
 

@@ -66,8 +66,8 @@ impl Default for Demands {
     }
 }
 
-/// What a request demands, ready to be followed.
-#[derive(Debug)]
+/// What a request demands, ready to be followed; nothing by default.
+#[derive(Debug, Default)]
 pub struct Rules {
     /// The tools that may be called, if calls are held to their schemas.
     pub(crate) tools: Vec<Tool>,

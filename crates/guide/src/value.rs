@@ -8,6 +8,8 @@ use crate::vocabulary::{Vocabulary, clear, set};
 pub(crate) const CLOSING: &str = "</｜DSML｜parameter>\n";
 /// The part of it after which a reader takes the value for closed.
 const CLOSED: &str = "</｜DSML｜parameter>";
+/// Bytes of it that other tags have, too.
+const MAYBE: usize = "</".len();
 /// Bytes of it that tell it from other texts.
 const BEGUN: usize = "</｜DSML｜".len();
 
@@ -68,25 +70,23 @@ impl Value {
         if bits.iter().all(|word| *word == 0) { Err(()) } else { Ok(()) }
     }
 
-    /// A reader takes the value for closed at its closing tag, whatever the grammar thinks. So the tag must not stand inside
-    /// of it, and nothing but the end of the line comes after it.
+    /// A reader takes the value for closed at its closing tag, whatever the grammar thinks. So this tag is begun only where it
+    /// may stand, and then it is completed.
     fn keep_closing_honest(&self, vocabulary: &Vocabulary, bits: &mut Vec<u32>) {
-        let begun = (BEGUN..=CLOSED.len()).rev().find(|n| self.tail.ends_with(&CLOSED.as_bytes()[..*n]));
+        let begun = (MAYBE..=CLOSED.len()).rev().find(|n| self.tail.ends_with(&CLOSED.as_bytes()[..*n]));
         let Some(begun) = begun else { return };
-        let rest = &CLOSED.as_bytes()[begun..];
-        if rest.is_empty() {
-            bits.clear();
-        }
-        let tokens = vocabulary.beginning_with(rest);
-        if tokens.is_empty() {
-            return;
-        }
-        let closing = &CLOSING.as_bytes()[begun..];
-        let closes = self.closes(vocabulary, closing);
-        for token in tokens {
-            match vocabulary.bytes(token) {
-                bytes if closes && closing.starts_with(bytes) && !bytes.is_empty() => set(bits, token),
-                _ => clear(bits, token),
+        let rest = &CLOSING.as_bytes()[begun..];
+        match (begun >= BEGUN, self.closes(vocabulary, rest)) {
+            (false, true) => {}
+            (false, false) => vocabulary.dsml().into_iter().for_each(|token| clear(bits, token)),
+            (true, true) => {
+                bits.clear();
+                vocabulary.trie().all_prefixes(rest).into_iter().for_each(|token| set(bits, token));
+            }
+            // Spelled without the control token, it could be begun.
+            (true, false) => {
+                let completing = vocabulary.beginning_with(&CLOSED.as_bytes()[begun..]);
+                completing.into_iter().for_each(|token| clear(bits, token));
             }
         }
     }

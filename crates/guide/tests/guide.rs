@@ -98,11 +98,14 @@ fn calls_that_do_not_fit_cannot_be_written() {
 
 #[test]
 fn a_value_cannot_hold_what_closes_it() {
-    // Two characters at least: the tag does not close the value, so it cannot stand there.
     let text =
         "<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"read\">\n<｜DSML｜parameter name=\"note\" string=\"true\">x";
-    let mut guide = guide(&tools(), Demands::default());
-    assert_eq!(refused(&mut guide, &format!("{text}</｜DSML｜parameter>")), Some(format!("{text}</｜DSML｜parameter")));
+    // Two characters at least: the tag would not close the value, so it is not begun.
+    let mut begun = guide(&tools(), Demands::default());
+    assert_eq!(refused(&mut begun, &format!("{text}</｜DSML｜parameter>")), Some(format!("{text}</")));
+    // Where it may stand, it is completed.
+    let mut begun = guide(&tools(), Demands::default());
+    assert_eq!(refused(&mut begun, &format!("{text}y</｜DSML｜invoke>")), Some(format!("{text}y</｜DSML｜")));
 }
 
 #[test]

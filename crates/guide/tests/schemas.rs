@@ -105,7 +105,7 @@ fn try_one(engine: &Engine, seed: u64, tally: &mut Tally) {
             Event::Token(token) => {
                 tokens.push(token.id);
                 reader.push(&MODEL.tokenizer.decode(&[token.id]));
-                whole = MODEL.tokenizer.decode(&tokens).ends_with("</｜DSML｜tool_calls>");
+                whole = reader.is_done();
                 if whole {
                     break;
                 }

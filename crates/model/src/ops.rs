@@ -168,8 +168,8 @@ pub trait Ops {
         out: &mut Self::Buf,
     );
 
-    /// Takes `scale` times the projection on the unit vector `direction [D]` out of each row of `y`.
-    fn steer(&mut self, y: &mut Self::Buf, direction: &[f32], scale: f32);
+    /// Takes `scale` times the projection on the unit vector `direction [D]` out of these rows of `y`.
+    fn steer(&mut self, y: &mut Self::Buf, rows: Range<usize>, direction: &[f32], scale: f32);
 
     /// Mixes the streams of the batch's outputs into the normed input of the output matrix. `[T, 4·D] -> [outputs, D]`
     fn head_in(&mut self, streams: &Self::Buf, head: &HyperHead, norm: &Vector, out: &mut Self::Buf);

@@ -212,8 +212,8 @@ impl<B: Ops> Ops for Timed<B> {
         self.time("shared_expert", "", |ops| ops.shared_expert(x, expert, clamp, mid, out));
     }
 
-    fn steer(&mut self, y: &mut B::Buf, direction: &[f32], scale: f32) {
-        self.time("steer", "", |ops| ops.steer(y, direction, scale));
+    fn steer(&mut self, y: &mut B::Buf, rows: Range<usize>, direction: &[f32], scale: f32) {
+        self.time("steer", "", |ops| ops.steer(y, rows, direction, scale));
     }
 
     fn head_in(&mut self, streams: &B::Buf, head: &HyperHead, norm: &Vector, out: &mut B::Buf) {

@@ -25,6 +25,7 @@ use crate::routes::{MAX_HEADERS, router};
 use crate::server::Server;
 use crate::source::Source;
 use crate::stall::Impatient;
+use crate::steering::SteeringConfig;
 use crate::trace::Trace;
 use crate::worker;
 use crate::{Keys, LogFormat};
@@ -57,6 +58,8 @@ pub struct Config {
     pub trace: Option<PathBuf>,
     /// Hold tool calls to their schemas while they are written.
     pub constrain: bool,
+    /// How answers are steered.
+    pub steering: Option<SteeringConfig>,
     /// How the log is written.
     pub log: LogFormat,
 }
@@ -73,6 +76,7 @@ impl Default for Config {
             turns: None,
             trace: None,
             constrain: true,
+            steering: None,
             log: LogFormat::Text,
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use ds4_dialog::Prompt;
-use ds4_engine::Sampling;
+use ds4_engine::{Sampling, Steering};
 use ds4_guide::AnswerGuide;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -25,6 +25,7 @@ pub(crate) struct Task {
     pub(crate) sampling: Sampling,
     pub(crate) bias: Vec<(u32, f32)>,
     pub(crate) guide: Option<AnswerGuide>,
+    pub(crate) steering: Option<Steering>,
     /// How many of the most probable tokens to tell with each.
     pub(crate) logprobs: Option<usize>,
     pub(crate) max_tokens: usize,
@@ -249,6 +250,7 @@ pub(crate) mod tests {
             sampling: Sampling::GREEDY,
             bias: Vec::new(),
             guide: None,
+            steering: None,
             logprobs: None,
             max_tokens: 1,
             stop: Vec::new(),

@@ -9,7 +9,7 @@ use ds4_engine::{Penalties, Sampling};
 use ds4_guide::{Choice as Calling, Demands, Format};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, SteeringWish};
 
 /// Most stop strings, and most bytes of one.
 const MAX_STOPS: usize = 64;
@@ -40,6 +40,8 @@ pub struct Request {
     pub bias: Vec<(u32, f32)>,
     /// How many of the most probable tokens to tell with each token of the answer.
     pub logprobs: Option<usize>,
+    /// How it is steered, where it says so itself.
+    pub steering: Option<SteeringWish>,
 }
 
 impl Request {

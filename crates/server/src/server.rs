@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use ds4_chat::Role;
 use ds4_dialog::{Place, Prompt, Turn, Turns, options};
-use ds4_engine::Model;
+use ds4_engine::{Model, Steering, When};
 use ds4_guide::{AnswerGuide, Choice, Format, Rules, Vocabulary};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -18,8 +19,9 @@ use crate::queue::{Queue, Task, Ticket};
 use crate::record::Record;
 use crate::source::Source;
 use crate::stats::{Outcome, Stats};
+use crate::steering::steering;
 use crate::trace::Trace;
-use crate::{Config, Error, Keys, Request, ToolChoice, host, responses};
+use crate::{Config, Error, Keys, Request, SteeringConfig, ToolChoice, host, responses};
 
 /// What all requests share.
 pub(crate) struct Server {
@@ -41,6 +43,7 @@ pub(crate) struct Server {
     max_tokens: usize,
     /// Whether calls are held to their schemas.
     constrain: bool,
+    steering: Option<SteeringConfig>,
     vocabulary: OnceLock<Arc<Vocabulary>>,
     /// Why the engine cannot run any more.
     failure: OnceLock<String>,
@@ -55,6 +58,7 @@ pub(crate) struct Server {
 pub(crate) struct Prepared {
     pub(crate) prompt: Prompt,
     guide: Option<AnswerGuide>,
+    steering: Option<Steering>,
 }
 
 /// What an answer needs besides the news: its names.
@@ -86,6 +90,7 @@ impl Server {
             turns: config.turns.clone(),
             max_tokens: config.max_tokens,
             constrain: config.constrain,
+            steering: config.steering.clone(),
             vocabulary: OnceLock::new(),
             failure: OnceLock::new(),
             failed: Notify::new(),
@@ -123,16 +128,26 @@ impl Server {
     pub(crate) fn prepare(&self, request: &Request, param: &'static str) -> Result<Prepared, Error> {
         let prompt = self.prompt(request, param)?;
         let demands = request.demands(self.constrain);
+        let steering = self.steering(request, &prompt)?;
+        let guided = steering.as_ref().is_some_and(|steering| steering.when == When::Guided);
         let plain =
             demands.choice == Choice::Auto && matches!(demands.format, Format::Text) && demands.thinking.is_none();
-        if plain && prompt.tools.is_none() {
-            return Ok(Prepared { prompt, guide: None });
+        if plain && prompt.tools.is_none() && !guided {
+            return Ok(Prepared { prompt, guide: None, steering });
         }
         let vocabulary = self.vocabulary();
         let rules =
             Rules::new(&request.conversation, demands, vocabulary).map_err(|e| Error::Invalid(e.to_string()))?;
+        let rules = rules.or_else(|| guided.then(Rules::default));
         let guide = rules.map(|r| AnswerGuide::new(Arc::clone(vocabulary), r, prompt.tools.clone(), prompt.thinking));
-        Ok(Prepared { prompt, guide })
+        let guide = if guided { guide.map(AnswerGuide::steer_final_text) } else { guide };
+        Ok(Prepared { prompt, guide, steering })
+    }
+
+    /// How an answer is steered.
+    fn steering(&self, request: &Request, prompt: &Prompt) -> Result<Option<Steering>, Error> {
+        let called = request.conversation.messages.iter().any(|message| message.role == Role::Tool);
+        steering(self.steering.as_ref(), request.steering, prompt.tools.is_some() && !called)
     }
 
     /// The model's tokens, for guides; made when it is first needed.
@@ -147,11 +162,22 @@ impl Server {
         }
         let id = format!("{}{:x}-{}", style.answer, self.epoch, self.next_id.fetch_add(1, Relaxed));
         let model = request.model.unwrap_or_else(|| self.identity.id.clone());
-        let Prepared { prompt, guide } = prepared;
+        let Prepared { prompt, guide, steering } = prepared;
         self.trace.request(&id, &prompt, &request.sampling);
         let max_tokens = request.max_tokens.unwrap_or(self.max_tokens);
         let Request { sampling, bias, logprobs, stop, seed, .. } = request;
-        let task = Task { id: id.clone(), api: style.api, prompt, sampling, bias, guide, logprobs, max_tokens, stop };
+        let task = Task {
+            id: id.clone(),
+            api: style.api,
+            prompt,
+            sampling,
+            bias,
+            guide,
+            steering,
+            logprobs,
+            max_tokens,
+            stop,
+        };
         let calls = CallIds::new(style, seed, &model, &task);
         let ticket = self.queue.enter(task, calls).inspect_err(|_| self.stats.refused())?;
         Ok((Label { id, model, created: now() }, ticket))

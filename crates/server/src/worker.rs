@@ -72,7 +72,7 @@ fn run(server: &Server, job: Job, watch: &Watch<'_>, record: &mut Record) -> Res
         return Ok(None);
     }
     let Job { task, calls, news, cancel, .. } = job;
-    let Task { id, prompt, sampling, bias, guide, logprobs, max_tokens, stop, .. } = task;
+    let Task { id, prompt, sampling, bias, guide, steering, logprobs, max_tokens, stop, .. } = task;
     let tokenizer = &server.model.tokenizer;
     let mut answer = Answer::new(tokenizer, prompt.thinking, prompt.tools, stop);
     let mut told = Told { news, ids: calls, id: String::new(), calls: Vec::new() };
@@ -80,7 +80,7 @@ fn run(server: &Server, job: Job, watch: &Watch<'_>, record: &mut Record) -> Res
     let guide = guide.map(|guide| Box::new(guide) as Box<dyn Guide>);
     let observe = logprobs.map_or(Observe::Nothing, Observe::Top);
     let greedy = Request::greedy(tokens, max_tokens, tokenizer.eos());
-    let request = Request { sampling, bias, guide, observe, ..greedy };
+    let request = Request { sampling, bias, guide, steering, observe, ..greedy };
     let (events, flag) = server.engine.submit(request)?;
     cancel.reaches(flag);
     let mut started = false;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::body::parse;
 use crate::request::{Draw, Thinking, ToolChoice, conversation, function, stops};
 use crate::text::{FOUND, List, TextOr, count, omitted, reminder};
-use crate::{Error, Request};
+use crate::{Error, Request, SteeringWish};
 
 /// How system texts begin that are a client's own bookkeeping, different in each conversation.
 const PRIVATE: &str = "x-anthropic-";
@@ -17,6 +17,8 @@ const PRIVATE: &str = "x-anthropic-";
 /// The body. Fields that are not here are ignored.
 #[derive(Debug, Deserialize)]
 pub struct Body {
+    /// An extension of ours.
+    steering: Option<SteeringWish>,
     model: Option<String>,
     system: Option<TextOr<Block>>,
     messages: List<Turn>,
@@ -162,6 +164,7 @@ impl Body {
             demands,
             bias: Vec::new(),
             logprobs: None,
+            steering: self.steering,
         })
     }
 }

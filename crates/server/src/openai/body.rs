@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::body::parse;
 use crate::request::{Draw, Thinking, ToolChoice, bias, conversation, format, penalties, stops};
 use crate::text::{List, Part, TextOr, count, raw_text};
-use crate::{Error, Request};
+use crate::{Error, Request, SteeringWish};
 
 /// System text of a completion, which has none of its own.
 const SYSTEM: &str = "You are a helpful assistant";
@@ -17,6 +17,8 @@ const SYSTEM: &str = "You are a helpful assistant";
 /// The body. Fields that are not here are ignored.
 #[derive(Debug, Deserialize)]
 pub struct Body {
+    /// An extension of ours.
+    steering: Option<SteeringWish>,
     model: Option<String>,
     messages: Option<List<Turn>>,
     prompt: Option<TextOr<String>>,
@@ -216,6 +218,7 @@ impl Body {
             demands,
             bias: self.logit_bias.map_or(Ok(Vec::new()), bias)?,
             logprobs: logprobs(self.logprobs, self.top_logprobs)?,
+            steering: self.steering,
         })
     }
 }

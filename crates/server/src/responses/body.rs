@@ -13,11 +13,13 @@ use super::tools::Tool;
 use crate::body::parse;
 use crate::request::{Draw, Thinking, ToolChoice, conversation, format, stops};
 use crate::text::{List, TextOr, count};
-use crate::{Error, Request};
+use crate::{Error, Request, SteeringWish};
 
 /// The body. Fields that are not here are ignored.
 #[derive(Debug, Deserialize)]
 pub struct Body {
+    /// An extension of ours.
+    steering: Option<SteeringWish>,
     model: Option<String>,
     input: Option<Box<RawValue>>,
     instructions: Option<String>,
@@ -157,6 +159,7 @@ impl Body {
             demands,
             bias: Vec::new(),
             logprobs: None,
+            steering: self.steering,
         };
         Ok((request, asked))
     }
