@@ -33,7 +33,7 @@ fn a_browser_that_has_a_file_does_not_get_it_again() {
     assert_eq!(script.header("content-type"), Some("text/javascript; charset=utf-8"));
     let tag = script.header("etag").unwrap().to_owned();
     assert!(script.text().contains("import "));
-    let again = server.open("GET", "/page/main.js", &format!("If-None-Match: {tag}\r\n"), b"");
+    let again = server.open("GET", "/page/main.js", &format!("Connection: close\r\nIf-None-Match: {tag}\r\n"), b"");
     assert_eq!((again.status, again.header("etag")), (304, Some(&*tag)));
     assert_eq!(again.text(), "");
     assert_eq!(server.open("GET", "/page/main.js", "If-None-Match: \"old\"\r\n", b"").status, 200);
