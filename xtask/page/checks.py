@@ -177,6 +177,22 @@ def check_everything_has_a_name():
     assert len(nodes) > 20 and not nameless, nameless
 
 
+def check_colours_can_be_read():
+    def light(name):
+        code = b.run("return getComputedStyle(document.documentElement).getPropertyValue(arguments[0])", "--" + name).strip()
+        parts = [int(code[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = [x / 12.92 if x <= 0.03928 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    pairs = "text/back dim/back dim/side dim/soft accent/back accent/soft on-accent/accent amber/amber-soft amber/back red/red-soft red/card"
+    b.open(SCRIPTED)
+    for dark in [True, False]:
+        b.size(1280, 800, dark)
+        for pair in pairs.split():
+            low, high = sorted(light(name) for name in pair.split("/"))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (pair, dark)  # what WCAG asks of text
+
+
 def check_it_fits_a_telephone():
     b.open(SCRIPTED)
     b.size(360, 700)
