@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use crate::{cargo, python, succeeds};
 
-/// The SDKs, pinned so that a new one cannot break an old commit.
-const PACKAGES: [&str; 2] = ["openai==3.54.0", "anthropic==2.12.0"];
+/// The SDKs, and what makes requests of the server's OpenAPI document; pinned so that a new one cannot break an old commit.
+const PACKAGES: [&str; 3] = ["openai==3.54.0", "anthropic==2.12.0", "schemathesis==4.32.5"];
 const NPM: [&str; 4] = ["openai@7.57.0", "@anthropic-ai/sdk@1.12.0", "ai@7.0.173", "@ai-sdk/openai-compatible@3.0.92"];
 const HOME: &str = "target/clients";
 
@@ -40,10 +40,40 @@ pub(crate) fn run() -> bool {
         let passed = pip.as_ref().map_or(true, python);
         (npm.is_err() || succeeds(&mut node)) && passed
     });
+    let passed = passed.and_then(|passed| Ok((pip.is_err() || try_document(40)?) && passed));
     passed.unwrap_or_else(|why| {
         eprintln!("xtask: {why}");
         false
     })
+}
+
+/// The same as a part of the soak: for so many seconds, or why it cannot be.
+pub(crate) fn soak_document(seconds: u32) -> Result<bool, &'static str> {
+    python::install(HOME, &PACKAGES)?;
+    if !succeeds(&mut cargo(&["build", "--quiet", "--package", "ds4"])) {
+        return Ok(false);
+    }
+    Ok(try_document(seconds).unwrap_or_else(|why| {
+        eprintln!("xtask: {why}");
+        false
+    }))
+}
+
+/// Requests as the server's OpenAPI document describes them, and others that it does not: every answer is as described,
+/// none says that the server is at fault, none takes long.
+fn try_document(seconds: u32) -> Result<bool, String> {
+    let mut server = Command::new("target/debug/ds4-server");
+    server.args(["--port", "0", "-c", "400", "-n", "8"]).env("DS4_LOCK_FILE", format!("{HOME}/lock-document"));
+    let server = serve(server.env_remove("DS4_MODEL"))?;
+    let mut tool = Command::new(format!("{HOME}/venv/bin/st"));
+    tool.args(["run", &format!("{}/openapi.json", server.url), "--url", &server.url]);
+    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
+    tool.args(["--checks", checks, "--phases", "examples,coverage,fuzzing", "--max-time", &seconds.to_string()]);
+    tool.args(["--request-timeout", "20", "--generation-database", ":memory:", "--warnings", "off", "--no-color"]);
+    if seconds < 60 {
+        tool.arg("--generation-deterministic");
+    }
+    Ok(succeeds(&mut tool))
 }
 
 /// Where the packages for JavaScript lie.

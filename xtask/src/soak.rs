@@ -16,7 +16,7 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     Part { name: "fuzz", run: fuzz },
     Part { name: "calls", run: calls },
     Part { name: "damage", run: damage },
@@ -26,6 +26,7 @@ const PARTS: [Part; 9] = [
     Part { name: "families", run: families },
     Part { name: "context", run: context },
     Part { name: "skills", run: skills },
+    Part { name: "document", run: document },
 ];
 
 /// Runs the parts named, or all.
@@ -34,7 +35,7 @@ pub(crate) fn run(arguments: &[String]) -> bool {
     let named: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
     if let Some(unknown) = named.iter().find(|n| PARTS.iter().all(|p| p.name != n.as_str())) {
         eprintln!(
-            "xtask: no part called {unknown}; there are fuzz, calls, damage, kills, churn, bits, families, context, skills"
+            "xtask: no part called {unknown}; there are fuzz, calls, damage, kills, churn, bits, families, context, skills, document"
         );
         return false;
     }
@@ -149,6 +150,17 @@ fn context(slice: bool) -> Outcome {
 fn skills(slice: bool) -> Outcome {
     let prompts = if slice { "20" } else { "200" };
     outcome(test("ds4-engine", "skills", "", &[("DS4_SKILL_PROMPTS", prompts)]))
+}
+
+/// Requests made of the server's OpenAPI document; the slice is a part of the clients.
+fn document(slice: bool) -> Outcome {
+    if slice {
+        return Outcome::Skipped("a part of the clients");
+    }
+    match crate::clients::soak_document(600) {
+        Ok(passed) => outcome(passed),
+        Err(why) => Outcome::Skipped(why),
+    }
 }
 
 /// One test binary, optimised, with settings in its environment.

@@ -18,6 +18,8 @@ use crate::{Error, anthropic, host, openai, page, responses, tokens};
 /// Most bytes before a body.
 pub(crate) const MAX_HEADERS: usize = 64 << 10;
 
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// What needs no key.
 const OPEN: [&str; 2] = ["/health", "/ready"];
 
@@ -33,6 +35,7 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Server>>)> {
         ("GET", "/health", get(health)),
         ("GET", "/ready", get(ready)),
         ("GET", "/metrics", get(metrics)),
+        ("GET", "/openapi.json", get(openapi)),
         ("GET", "/v1/stats", get(stats)),
         ("GET", "/v1/models", get(models)),
         ("GET", "/v1/models/{id}", get(model)),
@@ -81,6 +84,14 @@ async fn metrics(State(server): State<Arc<Server>>) -> Response {
     let mut response = Response::new(Body::from(server.metrics_page()));
     let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, format);
+    response
+}
+
+/// The document is written by hand: bodies are read with freedoms (a text or a list, JSON that is kept as it stands,
+/// numbers with fractions) that cannot be told from the types. `schemathesis` compares it with what the server does.
+async fn openapi() -> Response {
+    let mut response = Response::new(Body::from(OPENAPI));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -158,4 +169,35 @@ async fn cors(State(server): State<Arc<Server>>, request: Request, next: Next) -
         response.headers_mut().extend(headers);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_document_has_every_endpoint_and_no_other() {
+        let document: Value = serde_json::from_str(OPENAPI).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let said = paths.iter().flat_map(|(path, item)| {
+            item.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone()))
+        });
+        let there = routes().into_iter().map(|(method, path, _)| (method.to_owned(), path.to_owned()));
+        assert_eq!(said.collect::<BTreeSet<_>>(), there.collect());
+        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+        for (path, item) in paths {
+            let open =
+                item.as_object().unwrap().values().all(|operation| operation["security"] == serde_json::json!([]));
+            assert_eq!(open, OPEN.contains(&path.as_str()), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_the_document_refers_to_is_in_it() {
+        let document: Value = serde_json::from_str(OPENAPI).unwrap();
+        let references = OPENAPI.split("\"$ref\": \"#").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let missing: Vec<&str> = references.filter(|pointer| document.pointer(pointer).is_none()).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 }
