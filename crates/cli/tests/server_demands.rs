@@ -163,3 +163,44 @@ fn biases_and_penalties_change_what_is_drawn() {
     let error = server.post("/v1/chat/completions", &hot(json!({"logit_bias": {"x": 1}}))).error(400);
     assert!(error.contains("logit_bias: \"x\" is no token's number"), "{error}");
 }
+
+#[test]
+fn several_answers_are_those_of_as_many_requests() {
+    let server = Server::start(&["--sessions", "2"]);
+    let asked = hot(json!({"temperature": 1, "max_tokens": 12, "seed": 5}));
+    let alone: Vec<String> = (0..3)
+        .map(|i| {
+            let mut body = asked.clone();
+            body["seed"] = (5 + i).into();
+            content(&server.chat(body)).to_owned()
+        })
+        .collect();
+    let mut body = asked.clone();
+    body["n"] = 3.into();
+    let answer = server.chat(body.clone());
+    let choices = answer["choices"].as_array().unwrap();
+    for (i, choice) in choices.iter().enumerate() {
+        assert_eq!(
+            (choice["index"].as_u64(), choice["message"]["content"].as_str()),
+            (Some(i as u64), Some(&*alone[i]))
+        );
+    }
+    let usage = &answer["usage"];
+    assert_eq!(usage["total_tokens"].as_u64(), Some(usage["prompt_tokens"].as_u64().unwrap() + 36));
+
+    body["stream_options"] = json!({"include_usage": true});
+    let events = server.stream(body.clone());
+    assert_eq!(events.last().unwrap().data, "[DONE]");
+    let chunks: Vec<Value> =
+        events.iter().filter(|event| event.data.starts_with('{')).map(|event| event.json()).collect();
+    let mut texts = vec![String::new(); 3];
+    for choice in chunks.iter().flat_map(|chunk| chunk["choices"].as_array().unwrap()) {
+        texts[choice["index"].as_u64().unwrap() as usize] += choice["delta"]["content"].as_str().unwrap_or_default();
+    }
+    assert_eq!(texts, alone);
+    assert_eq!(chunks.last().unwrap()["usage"]["completion_tokens"], 36);
+
+    body["n"] = 9.into();
+    let error = server.post("/v1/chat/completions", &body).error(400);
+    assert!(error.contains("n: 9 answers, at most 8 are possible"), "{error}");
+}

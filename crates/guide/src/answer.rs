@@ -58,10 +58,10 @@ const BEFORE_CALLS: &str = "\n\n";
 
 impl AnswerGuide {
     /// The guide of an answer that may call `tools` and whose prompt ends inside the reasoning, or not (`thinking`).
-    pub fn new(vocabulary: Arc<Vocabulary>, rules: Rules, tools: Option<Tools>, thinking: bool) -> Self {
+    pub fn new(vocabulary: Arc<Vocabulary>, rules: Arc<Rules>, tools: Option<Tools>, thinking: bool) -> Self {
         let mut guide = Self {
             vocabulary,
-            rules: Arc::new(rules),
+            rules,
             reader: Reader::new(thinking, tools),
             cut: Vec::new(),
             part: Part::Text,

@@ -92,7 +92,7 @@ fn try_one(engine: &Engine, seed: u64, tally: &mut Tally) {
     let prompt = Prompt::new(&talk, &options, &MODEL.tokenizer, None).unwrap();
     let demands = Demands { choice: Choice::Required, parallel: seed.is_multiple_of(2), ..Demands::default() };
     let rules = Rules::new(&talk, demands, &VOCABULARY).unwrap().unwrap();
-    let guide = AnswerGuide::new(Arc::clone(&VOCABULARY), rules, Tools::of(&talk), false);
+    let guide = AnswerGuide::new(Arc::clone(&VOCABULARY), Arc::new(rules), Tools::of(&talk), false);
     let request = Request {
         sampling: Sampling { temperature: 1.5, seed: seed + 1, ..Sampling::GREEDY },
         guide: Some(Box::new(guide)),

@@ -55,9 +55,10 @@ pub(crate) struct Server {
 }
 
 /// What the model is to continue, and what it may write.
+#[derive(Clone)]
 pub(crate) struct Prepared {
     pub(crate) prompt: Prompt,
-    guide: Option<AnswerGuide>,
+    rules: Option<Arc<Rules>>,
     steering: Option<Steering>,
 }
 
@@ -133,15 +134,22 @@ impl Server {
         let plain =
             demands.choice == Choice::Auto && matches!(demands.format, Format::Text) && demands.thinking.is_none();
         if plain && prompt.tools.is_none() && !guided {
-            return Ok(Prepared { prompt, guide: None, steering });
+            return Ok(Prepared { prompt, rules: None, steering });
         }
         let vocabulary = self.vocabulary();
         let rules =
             Rules::new(&request.conversation, demands, vocabulary).map_err(|e| Error::Invalid(e.to_string()))?;
-        let rules = rules.or_else(|| guided.then(Rules::default));
-        let guide = rules.map(|r| AnswerGuide::new(Arc::clone(vocabulary), r, prompt.tools.clone(), prompt.thinking));
-        let guide = if guided { guide.map(AnswerGuide::steer_final_text) } else { guide };
-        Ok(Prepared { prompt, guide, steering })
+        let rules = rules.or_else(|| guided.then(Rules::default)).map(Arc::new);
+        Ok(Prepared { prompt, rules, steering })
+    }
+
+    /// What follows an answer and says what may come next.
+    fn guide(&self, prepared: &Prepared) -> Option<AnswerGuide> {
+        let Prepared { prompt, rules, steering } = prepared;
+        let (vocabulary, rules) = (Arc::clone(self.vocabulary()), Arc::clone(rules.as_ref()?));
+        let guide = AnswerGuide::new(vocabulary, rules, prompt.tools.clone(), prompt.thinking);
+        let guided = steering.as_ref().is_some_and(|steering| steering.when == When::Guided);
+        Some(if guided { guide.steer_final_text() } else { guide })
     }
 
     /// How an answer is steered.
@@ -156,29 +164,26 @@ impl Server {
     }
 
     /// Gives a request its names and a place in the queue.
-    pub(crate) fn enter(&self, request: Request, prepared: Prepared, style: &Style) -> Result<(Label, Ticket), Error> {
+    pub(crate) fn enter(&self, request: &Request, prepared: Prepared, style: &Style) -> Result<(Label, Ticket), Error> {
         if let Some(why) = self.failure() {
             return Err(Error::Failed(why.into()));
         }
         let id = format!("{}{:x}-{}", style.answer, self.epoch, self.next_id.fetch_add(1, Relaxed));
-        let model = request.model.unwrap_or_else(|| self.identity.id.clone());
-        let Prepared { prompt, guide, steering } = prepared;
-        self.trace.request(&id, &prompt, &request.sampling);
-        let max_tokens = request.max_tokens.unwrap_or(self.max_tokens);
-        let Request { sampling, bias, logprobs, stop, seed, .. } = request;
+        let model = request.model.clone().unwrap_or_else(|| self.identity.id.clone());
+        self.trace.request(&id, &prepared.prompt, &request.sampling);
         let task = Task {
             id: id.clone(),
             api: style.api,
-            prompt,
-            sampling,
-            bias,
-            guide,
-            steering,
-            logprobs,
-            max_tokens,
-            stop,
+            guide: self.guide(&prepared),
+            prompt: prepared.prompt,
+            sampling: request.sampling,
+            bias: request.bias.clone(),
+            steering: prepared.steering,
+            logprobs: request.logprobs,
+            max_tokens: request.max_tokens.unwrap_or(self.max_tokens),
+            stop: request.stop.clone(),
         };
-        let calls = CallIds::new(style, seed, &model, &task);
+        let calls = CallIds::new(style, request.seed, &model, &task);
         let ticket = self.queue.enter(task, calls).inspect_err(|_| self.stats.refused())?;
         Ok((Label { id, model, created: now() }, ticket))
     }

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use ds4_chat::Event as Piece;
 use futures_util::stream::unfold;
+use tokio::sync::mpsc::{Sender, channel};
 use tokio::time::{Instant, timeout_at};
 
 use crate::Error;
@@ -47,7 +48,40 @@ pub(crate) fn stream(ticket: Ticket, events: impl Events) -> Response {
         let (text, more) = stream.next().await;
         Some((Ok::<_, std::convert::Infallible>(text), more.then_some(stream)))
     });
-    let mut response = Response::new(Body::from_stream(body));
+    response(Body::from_stream(body))
+}
+
+/// The response that streams several answers, each as it comes, and what is said after all of them.
+pub(crate) fn merged(parts: Vec<(Ticket, impl Events)>, end: impl FnOnce() -> String + Send + 'static) -> Response {
+    let (texts, inbox) = channel(parts.len());
+    for (ticket, events) in parts {
+        tokio::spawn(pass_on(Stream::new(ticket, events), texts.clone()));
+    }
+    let body = unfold(Some((inbox, end)), |state| async {
+        let (mut inbox, end) = state?;
+        match inbox.recv().await {
+            Some(text) => Some((Ok::<_, std::convert::Infallible>(text), Some((inbox, end)))),
+            None => Some((Ok(end()), None)),
+        }
+    });
+    response(Body::from_stream(body))
+}
+
+/// Says what one of several answers says, until it ends or nobody listens.
+async fn pass_on<E: Events>(mut stream: Stream<E>, texts: Sender<String>) {
+    loop {
+        let (text, more) = tokio::select! {
+            next = stream.next() => next,
+            () = texts.closed() => return,
+        };
+        if texts.send(text).await.is_err() || !more {
+            return;
+        }
+    }
+}
+
+fn response(body: Body) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

@@ -29,7 +29,7 @@ pub(crate) fn guide(conversation: &Conversation, demands: Demands) -> AnswerGuid
 /// The guide of an answer.
 pub(crate) fn thinking_guide(conversation: &Conversation, demands: Demands, thinking: bool) -> AnswerGuide {
     let rules = Rules::new(conversation, demands, &VOCABULARY).unwrap().expect("something is demanded");
-    AnswerGuide::new(Arc::clone(&VOCABULARY), rules, Tools::of(conversation), thinking)
+    AnswerGuide::new(Arc::clone(&VOCABULARY), Arc::new(rules), Tools::of(conversation), thinking)
 }
 
 /// How much of a text can be written; all of it if `None`. Tokens are those that the tokenizer makes of it.

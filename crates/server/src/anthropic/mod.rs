@@ -37,7 +37,7 @@ pub(crate) async fn count_tokens(State(server): State<Arc<Server>>, request: Htt
 
 async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, Error> {
     let (request, prepared, streams) = prepare(&server, request).await?;
-    let (label, ticket) = server.enter(request, prepared, &STYLE)?;
+    let (label, ticket) = server.enter(&request, prepared, &STYLE)?;
     match streams {
         true => Ok(stream(ticket, reply::Blocks::new(label))),
         false => Ok(reply::whole(&label, &whole(ticket).await?)),

@@ -6,6 +6,7 @@ use ds4_chat::{Message, RawValue, Role, ToolCall};
 use ds4_guide::Demands;
 use serde::Deserialize;
 
+use super::several::MOST;
 use crate::body::parse;
 use crate::request::{Draw, Thinking, ToolChoice, bias, conversation, format, penalties, stops};
 use crate::text::{List, Part, TextOr, count, raw_text};
@@ -149,6 +150,14 @@ impl Body {
         self.stream_options.as_ref().is_some_and(|o| o.include_usage == Some(true))
     }
 
+    /// How many answers are wanted.
+    pub(crate) fn answers(&self) -> Result<usize, Error> {
+        match self.n.unwrap_or(1).max(1) {
+            n @ 1..=MOST => Ok(n as usize),
+            n => Err(Error::Invalid(format!("n: {n} answers, at most {MOST} are possible"))),
+        }
+    }
+
     /// The request of a completion: the prompt, or the first of several, as the user's turn.
     pub fn into_completion(mut self) -> Result<Request, Error> {
         let prompt = match self.prompt.take() {
@@ -159,6 +168,11 @@ impl Body {
         let prompt = prompt.ok_or_else(|| Error::Invalid("missing prompt".into()))?;
         self.messages = Some(List(vec![Turn::new(Author::System, SYSTEM.into()), Turn::new(Author::User, prompt)]));
         self.tools = None; // what is written is told as it is
+        if let Some(n) = self.n.filter(|n| *n > 1) {
+            return Err(Error::Invalid(format!(
+                "n: {n} completions are not supported, only 1; chats can have several answers"
+            )));
+        }
         self.into_request()
     }
 
@@ -167,9 +181,6 @@ impl Body {
         let List(turns) = self.messages.ok_or_else(|| Error::Invalid("missing messages".into()))?;
         if turns.is_empty() {
             return Err(Error::Invalid("messages: the list is empty, there is nothing to answer".into()));
-        }
-        if let Some(n) = self.n.filter(|n| *n > 1) {
-            return Err(Error::Invalid(format!("n: {n} answers are not supported, only 1")));
         }
         let (enabled, budget) = match self.thinking {
             None => (None, None),

@@ -40,7 +40,7 @@ async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, E
         })
         .await?;
     let mut logprobs = Logprobs::new(&server.model, request.logprobs.is_some());
-    let (label, ticket) = server.enter(request, prepared, &STYLE)?;
+    let (label, ticket) = server.enter(&request, prepared, &STYLE)?;
     if streams {
         return Ok(stream(ticket, Texts { label, with_usage, logprobs, written: 0 }));
     }

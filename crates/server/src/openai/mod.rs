@@ -4,6 +4,7 @@ mod body;
 mod completions;
 mod logprobs;
 mod reply;
+mod several;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ pub use body::Body;
 pub(crate) use completions::completions;
 
 use logprobs::Logprobs;
+use serde_json::json;
 
 use crate::calls::Style;
 use crate::server::Server;
@@ -30,23 +32,28 @@ pub(crate) async fn chat(State(server): State<Arc<Server>>, request: HttpRequest
 
 async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, Error> {
     let bytes = read(request).await?;
-    let (request, prompt, streams, with_usage) = server
+    let (request, prepared, n, streams, with_usage) = server
         .off_the_loop(move |server| {
             let body = Body::parse(&bytes)?;
-            let (streams, with_usage) = (body.streams(), body.wants_usage());
+            let (n, streams, with_usage) = (body.answers()?, body.streams(), body.wants_usage());
             let request = body.into_request()?;
-            let prompt = server.prepare(&request, "messages")?;
-            Ok((request, prompt, streams, with_usage))
+            let prepared = server.prepare(&request, "messages")?;
+            Ok((request, prepared, n, streams, with_usage))
         })
         .await?;
+    match (n, streams) {
+        (1, _) => {}
+        (n, true) => return several::streams(&server, request, prepared, n, with_usage),
+        (n, false) => return several::answers(&server, request, prepared, n).await,
+    }
     let mut logprobs = Logprobs::new(&server.model, request.logprobs.is_some());
-    let (label, ticket) = server.enter(request, prompt, &STYLE)?;
+    let (label, ticket) = server.enter(&request, prepared, &STYLE)?;
     match streams {
         true => Ok(stream(ticket, reply::Chunks::new(label, with_usage, logprobs))),
         false => {
             let mut answer = whole(ticket).await?;
             logprobs.push(std::mem::take(&mut answer.scored));
-            Ok(reply::whole(&label, &answer, logprobs.chat()))
+            Ok(reply::answer(&label, json!([reply::choice(0, &answer, logprobs.chat())]), &answer.end.counts))
         }
     }
 }

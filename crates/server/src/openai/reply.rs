@@ -1,11 +1,14 @@
 //! What `/v1/chat/completions` answers.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use axum::http::StatusCode;
 use axum::response::Response;
 use ds4_chat::{Event as Piece, ToolCall};
 use serde_json::{Value, json};
 
 use super::logprobs::Logprobs;
+use super::several::add;
 use crate::Error;
 use crate::error::json_response;
 use crate::progress::{Counts, End, Finish, Scored};
@@ -13,8 +16,15 @@ use crate::server::Label;
 use crate::sse::Events;
 use crate::whole::Whole;
 
-/// The whole answer.
-pub(super) fn whole(label: &Label, answer: &Whole, logprobs: Option<Value>) -> Response {
+/// Whole answers.
+pub(super) fn answer(label: &Label, choices: Value, counts: &Counts) -> Response {
+    let mut body = object(label, "chat.completion", choices);
+    body["usage"] = usage(counts);
+    json_response(StatusCode::OK, &body)
+}
+
+/// One of them.
+pub(super) fn choice(index: usize, answer: &Whole, logprobs: Option<Value>) -> Value {
     let mut message = json!({"role": "assistant", "content": answer.text});
     if !answer.reasoning.is_empty() {
         message["reasoning_content"] = answer.reasoning.as_str().into();
@@ -22,13 +32,24 @@ pub(super) fn whole(label: &Label, answer: &Whole, logprobs: Option<Value>) -> R
     if !answer.calls.is_empty() {
         message["tool_calls"] = answer.calls.iter().map(tool_call).collect();
     }
-    let mut choice = json!({"index": 0, "message": message, "finish_reason": finish_reason(&answer.end.why)});
+    let mut choice = json!({"index": index, "message": message, "finish_reason": finish_reason(&answer.end.why)});
     if let Some(logprobs) = logprobs {
         choice["logprobs"] = logprobs;
     }
-    let mut body = object(label, "chat.completion", json!([choice]));
-    body["usage"] = usage(&answer.end.counts);
-    json_response(StatusCode::OK, &body)
+    choice
+}
+
+/// The end of a stream: usage if it is wanted, `[DONE]`.
+pub(super) fn end(label: Label, with_usage: bool) -> impl Fn(&Counts) -> String + Send + 'static {
+    move |counts| {
+        let mut text = String::new();
+        if with_usage {
+            let mut last = object(&label, "chat.completion.chunk", json!([]));
+            last["usage"] = usage(counts);
+            text += &data(&last);
+        }
+        text + "data: [DONE]\n\n"
+    }
 }
 
 /// A call that is complete.
@@ -44,16 +65,24 @@ pub(crate) struct Chunks {
     /// Of the call under way, or the next.
     index: usize,
     logprobs: Logprobs,
+    /// Which of several answers it is, and what all of them take.
+    choice: usize,
+    sum: Option<Arc<Mutex<Counts>>>,
 }
 
 impl Chunks {
     pub(super) fn new(label: Label, with_usage: bool, logprobs: Logprobs) -> Self {
-        Self { label, with_usage, index: 0, logprobs }
+        Self { label, with_usage, index: 0, logprobs, choice: 0, sum: None }
+    }
+
+    /// The same as one of several answers, which does not end the stream.
+    pub(super) fn of_several(self, choice: usize, sum: Arc<Mutex<Counts>>) -> Self {
+        Self { choice, sum: Some(sum), ..self }
     }
 
     /// A chunk with more of the text.
     fn text(&mut self, part: &str) -> String {
-        let mut choice = json!({"index": 0, "delta": {"content": part}, "finish_reason": null});
+        let mut choice = json!({"index": self.choice, "delta": {"content": part}, "finish_reason": null});
         if let Some(logprobs) = self.logprobs.chat() {
             choice["logprobs"] = logprobs;
         }
@@ -61,7 +90,7 @@ impl Chunks {
     }
 
     fn chunk(&self, delta: Value, finish_reason: Option<&str>) -> String {
-        let choice = json!({"index": 0, "delta": delta, "finish_reason": finish_reason});
+        let choice = json!({"index": self.choice, "delta": delta, "finish_reason": finish_reason});
         data(&object(&self.label, "chat.completion.chunk", json!([choice])))
     }
 }
@@ -97,13 +126,12 @@ impl Events for Chunks {
     }
 
     fn ended(&mut self, end: &End) -> String {
-        let mut text = self.chunk(json!({}), Some(finish_reason(&end.why)));
-        if self.with_usage {
-            let mut last = object(&self.label, "chat.completion.chunk", json!([]));
-            last["usage"] = usage(&end.counts);
-            text += &data(&last);
+        let text = self.chunk(json!({}), Some(finish_reason(&end.why)));
+        if let Some(sum) = &self.sum {
+            add(&mut sum.lock().unwrap_or_else(PoisonError::into_inner), &end.counts);
+            return text;
         }
-        text + "data: [DONE]\n\n"
+        text + &self::end(self.label.clone(), self.with_usage)(&end.counts)
     }
 
     fn failed(&mut self, error: &Error) -> String {

@@ -47,7 +47,7 @@ async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, E
             Ok((request, prompt, asked, streams))
         })
         .await?;
-    let (label, ticket) = server.enter(request, prompt, &STYLE)?;
+    let (label, ticket) = server.enter(&request, prompt, &STYLE)?;
     let items = reply::Items::new(label, asked, Arc::clone(&server.responses));
     match streams {
         true => Ok(stream(ticket, items)),

@@ -1,0 +1,78 @@
+//! Several answers to one chat (`n`): requests of their own that share their prompt, and differ in their random numbers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::response::Response;
+use serde_json::Value;
+
+use super::reply::{self, Chunks};
+use super::{Logprobs, STYLE};
+use crate::progress::Counts;
+use crate::queue::Ticket;
+use crate::server::{Label, Prepared, Server};
+use crate::sse;
+use crate::whole::whole;
+use crate::{Error, Request};
+
+/// Most answers to one request.
+pub(super) const MOST: u64 = 8;
+
+/// Asks `n` times. Those that have entered are taken back if one cannot.
+fn enter(server: &Server, mut request: Request, prepared: Prepared, n: usize) -> Result<(Label, Vec<Ticket>), Error> {
+    let (seed, given) = (request.sampling.seed, request.seed);
+    let mut entered = Vec::new();
+    for i in 0..n as u64 {
+        request.sampling.seed = seed.wrapping_add(i).max(1);
+        request.seed = given.map(|seed| seed.wrapping_add(i));
+        entered.push(server.enter(&request, prepared.clone(), &STYLE)?);
+    }
+    let (labels, tickets): (Vec<_>, Vec<_>) = entered.into_iter().unzip();
+    Ok((labels.into_iter().next().ok_or_else(|| Error::Invalid("n: no answers are wanted".into()))?, tickets))
+}
+
+/// All answers as a whole.
+pub(super) async fn answers(
+    server: &Server,
+    request: Request,
+    prepared: Prepared,
+    n: usize,
+) -> Result<Response, Error> {
+    let wanted = request.logprobs.is_some();
+    let (label, tickets) = enter(server, request, prepared, n)?;
+    let (mut choices, mut counts) = (Vec::new(), Counts::default());
+    for (i, ticket) in tickets.into_iter().enumerate() {
+        let mut answer = whole(ticket).await?;
+        let mut logprobs = Logprobs::new(&server.model, wanted);
+        logprobs.push(std::mem::take(&mut answer.scored));
+        choices.push(reply::choice(i, &answer, logprobs.chat()));
+        add(&mut counts, &answer.end.counts);
+    }
+    Ok(reply::answer(&label, Value::Array(choices), &counts))
+}
+
+/// All answers as one stream, whichever has something to say.
+pub(super) fn streams(
+    server: &Server,
+    request: Request,
+    prepared: Prepared,
+    n: usize,
+    with_usage: bool,
+) -> Result<Response, Error> {
+    let wanted = request.logprobs.is_some();
+    let (label, tickets) = enter(server, request, prepared, n)?;
+    let sum = Arc::new(Mutex::new(Counts::default()));
+    let parts = tickets.into_iter().enumerate().map(|(i, ticket)| {
+        let chunks = Chunks::new(label.clone(), false, Logprobs::new(&server.model, wanted));
+        (ticket, chunks.of_several(i, Arc::clone(&sum)))
+    });
+    let end = reply::end(label.clone(), with_usage);
+    Ok(sse::merged(parts.collect(), move || end(&sum.lock().unwrap_or_else(PoisonError::into_inner))))
+}
+
+/// Adds up what several answers to one prompt took.
+pub(super) fn add(sum: &mut Counts, counts: &Counts) {
+    sum.prompt = counts.prompt;
+    sum.cached = sum.cached.max(counts.cached);
+    sum.generated += counts.generated;
+    sum.reasoning += counts.reasoning;
+}
