@@ -5,8 +5,9 @@ mod clients;
 mod responses;
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request as HttpRequest;
@@ -27,19 +28,40 @@ use crate::{Config, Error};
 static MODEL: LazyLock<Arc<Model>> =
     LazyLock::new(|| Arc::new(Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap()));
 
-/// Gives the same tokens to every request.
+/// Gives the same tokens to every request. With [`Finish::Cancelled`] it ends when its client leaves, who does so at the
+/// sign [`LEAVES`].
 struct Script {
     tokens: Vec<u32>,
     end: Result<Finish, &'static str>,
     options: Options,
     /// The prompts so far.
     asked: Mutex<Vec<Vec<u32>>>,
+    /// How many clients have left.
+    left: AtomicUsize,
 }
+
+const LEAVES: &str = "~";
 
 impl Script {
     fn new(tokens: Vec<u32>, end: Result<Finish, &'static str>) -> Self {
         let options = Options { context: 4096, sessions: 1, ..Options::default() };
-        Self { tokens, end, options, asked: Mutex::default() }
+        Self { tokens, end, options, asked: Mutex::default(), left: AtomicUsize::new(0) }
+    }
+
+    /// Whether a client who has read this leaves.
+    fn leaves(&self, bytes: &[u8]) -> bool {
+        self.end == Ok(Finish::Cancelled) && String::from_utf8_lossy(bytes).contains(LEAVES)
+    }
+
+    /// Waits until the client has left.
+    fn wait(&self, cancelled: &AtomicBool) {
+        for _ in 0..10_000 {
+            if cancelled.load(SeqCst) {
+                self.left.fetch_add(1, SeqCst);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -54,7 +76,15 @@ impl Source for Script {
         let tokens = self.tokens.iter().map(|id| Event::Token(Token { id: *id, observed: None }));
         self.asked.lock().unwrap().push(request.tokens);
         let before = [Event::Prefill { done: 0, total }, Event::Prefill { done: total, total }];
-        Ok((Box::new(before.into_iter().chain(tokens).chain([end])), Arc::new(AtomicBool::new(false))))
+        let flag = Arc::new(AtomicBool::new(false));
+        let cancelled = Arc::clone(&flag);
+        let end = std::iter::once_with(move || {
+            if self.end == Ok(Finish::Cancelled) {
+                self.wait(&cancelled);
+            }
+            end
+        });
+        Ok((Box::new(before.into_iter().chain(tokens).chain(end)), flag))
     }
 
     fn health(&self) -> Result<(), String> {
@@ -97,8 +127,14 @@ fn perform<T>(script: &Arc<Script>, test: impl FnOnce(&dyn Fn(&str, &Value) -> A
             runtime.block_on(async {
                 let response = service.call(request).await.unwrap();
                 let status = response.status().as_u16();
-                let bytes = response.into_body().collect().await.unwrap().to_bytes();
-                (status, String::from_utf8(bytes.to_vec()).unwrap())
+                let (mut body, mut bytes) = (response.into_body(), Vec::new());
+                while let Some(frame) = body.frame().await {
+                    bytes.extend(frame.unwrap().into_data().unwrap_or_default());
+                    if script.leaves(&bytes) {
+                        break;
+                    }
+                }
+                (status, String::from_utf8(bytes).unwrap())
             })
         })
     })
@@ -236,15 +272,17 @@ fn assert_golden(name: &str, ask: Ask, text: &str, end: Result<Finish, &'static 
 /// Asks each of these, and compares with the file.
 #[track_caller]
 fn assert_answers(name: &str, text: &str, end: Result<Finish, &'static str>, asks: &[Asked]) {
-    let answers = serve(text, end, |post| {
-        let mut answers = format!("The model writes:\n{text}\n");
-        for (title, path, body) in asks {
-            let (status, body) = post(path, body);
-            answers += &format!("\n== {title}\n{status}\n{}", normal(&body));
-        }
-        answers
-    });
+    let answers = serve(text, end, |post| all_answers(text, asks, post));
     compare(name, &answers);
+}
+
+fn all_answers(text: &str, asks: &[Asked], post: &dyn Fn(&str, &Value) -> Answer) -> String {
+    let mut answers = format!("The model writes:\n{text}\n");
+    for (title, path, body) in asks {
+        let (status, body) = post(path, body);
+        answers += &format!("\n== {title}\n{status}\n{}", normal(&body));
+    }
+    answers
 }
 
 #[track_caller]
@@ -399,6 +437,16 @@ fn overflow() {
         (title, path, serde_json::from_str(&long).unwrap())
     });
     assert_answers("overflow", "", STOP, &asks);
+}
+
+#[test]
+fn a_client_that_leaves_takes_its_request_with_it() {
+    // H066: the next one finds the only place free.
+    let text = format!("The answer{LEAVES}");
+    let streams = PLAIN.all().into_iter().filter(|(title, ..)| title.ends_with("streamed")).collect::<Vec<_>>();
+    let script = Arc::new(Script::new(MODEL.tokenizer.encode(&text), Ok(Finish::Cancelled)));
+    compare("cancel", &perform(&script, |post| all_answers(&text, &streams, post)));
+    assert_eq!(script.left.load(SeqCst), streams.len());
 }
 
 #[test]

@@ -134,6 +134,7 @@ impl Body {
         let asked = Asked {
             echo: json!({
                 "max_output_tokens": max_tokens,
+                "parallel_tool_calls": demands.parallel,
                 "metadata": self.metadata.unwrap_or_else(|| json!({})),
                 "previous_response_id": before,
                 "reasoning": {"effort": effort, "summary": summary},

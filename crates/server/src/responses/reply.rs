@@ -222,7 +222,6 @@ impl Items {
             "incomplete_details": null,
             "instructions": null,
             "output": self.output,
-            "parallel_tool_calls": true,
             "tools": [],
             "truncation": "disabled",
             "usage": usage,
