@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask test` runs every test and counts what this machine cannot run. `cargo xtask soak` runs the long ones:
 //! fuzzing, damaged files, kills, clients that come and go, bit identity, lower kernels, a very long context. `cargo xtask
-//! clients` lets the OpenAI and Anthropic SDKs and curl talk to the server. `cargo xtask neon` tests the kernels for ARM in
+//! clients` lets the OpenAI, Anthropic and AI SDKs and curl talk to the server. `cargo xtask neon` tests the kernels for ARM in
 //! an emulator. `cargo xtask page` opens the page at `/` in a browser and uses it.
 
 mod apt;
@@ -23,9 +23,10 @@ usage: cargo xtask test [ARGUMENTS OF THE TEST RUNNER]
        cargo xtask page [--fetch | --pictures]
 
 test     every test of the workspace, with cargo-nextest where it is installed
-soak     long runs; --slice: a few minutes in all. Parts: fuzz, calls, damage, kills, churn, bits,
-         families, context, skills
-clients  the SDKs of OpenAI and Anthropic, and curl, against ds4-server; needs python3 and pip
+soak     long runs; --slice: a few minutes in all. Parts: fuzz, calls, schemas, damage, kills, churn,
+         bits, families, context, skills, document
+clients  the SDKs of OpenAI, Anthropic and Vercel, and curl, against ds4-server, and requests made of
+         /openapi.json; needs python3 and pip, node and npm
 neon     the tests of ds4-cpu for ARM in an emulator; --fetch: first gets what that needs, on Debian
 page     the page at / in Chromium; --fetch: as above; --pictures: makes those of the documentation";
 

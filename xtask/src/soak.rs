@@ -16,9 +16,10 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     Part { name: "fuzz", run: fuzz },
     Part { name: "calls", run: calls },
+    Part { name: "schemas", run: schemas },
     Part { name: "damage", run: damage },
     Part { name: "kills", run: kills },
     Part { name: "churn", run: churn },
@@ -35,7 +36,7 @@ pub(crate) fn run(arguments: &[String]) -> bool {
     let named: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
     if let Some(unknown) = named.iter().find(|n| PARTS.iter().all(|p| p.name != n.as_str())) {
         eprintln!(
-            "xtask: no part called {unknown}; there are fuzz, calls, damage, kills, churn, bits, families, context, skills, document"
+            "xtask: no part called {unknown}; there are fuzz, calls, schemas, damage, kills, churn, bits, families, context, skills, document"
         );
         return false;
     }
@@ -83,6 +84,12 @@ fn fuzz(slice: bool) -> Outcome {
 fn calls(slice: bool) -> Outcome {
     let cases = if slice { "20000" } else { "2000000" };
     outcome(test("ds4-chat", "calls", "", &[("PROPTEST_CASES", cases)]))
+}
+
+/// Tools with random schemas, called by a model that is far too hot to get them right by itself.
+fn schemas(slice: bool) -> Outcome {
+    let tools = if slice { "30" } else { "1000" };
+    outcome(test("ds4-guide", "schemas", "", &[("DS4_SCHEMAS", tools)]))
 }
 
 /// Damaged model files.

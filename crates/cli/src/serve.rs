@@ -18,7 +18,7 @@ use crate::open::Opened;
 use crate::runtime::Runtime;
 use crate::steering::SteeringFlags;
 
-/// Serves the model over HTTP: the OpenAI chat API and the Anthropic messages API.
+/// Serves the model over HTTP: the OpenAI chat and responses APIs and the Anthropic messages API.
 #[derive(Debug, Parser)]
 #[command(name = "ds4 serve", bin_name = "ds4 serve", no_binary_name = true, disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct Serve {

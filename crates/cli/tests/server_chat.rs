@@ -316,8 +316,7 @@ fn what_would_change_the_answer_and_is_not_there_is_refused_by_name() {
         body[field] = value;
         server.post("/v1/chat/completions", &body).error(400)
     };
-    assert_eq!(refuse("n", json!(2)), "n: 2 answers are not supported, only 1");
-    assert_eq!(refuse("logprobs", json!(true)), "logprobs: not supported; leave it out");
+    assert_eq!(refuse("n", json!(9)), "n: 9 answers, at most 8 are possible");
     assert!(refuse("tools", json!([{"function": 7}])).contains("tools[0].function: not an object"));
     assert!(refuse("temperature", json!("hot")).contains("temperature: invalid type: string \"hot\""));
 }

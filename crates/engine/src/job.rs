@@ -9,7 +9,7 @@ use ds4_model::Outputs;
 
 use crate::prefixes::Why;
 use crate::scores::{log_sum, score, top};
-use crate::steering::{Steered, is_steered, name};
+use crate::steering::{PRIVATE, Steered, is_steered, name};
 use crate::{Event, Finish, Observe, Observed, Priority, Request, Rule, Sampler, Token, Usage, When};
 
 /// A request and its way out.
@@ -104,6 +104,11 @@ impl Job {
     /// The next `count` tokens.
     pub(crate) fn next(&self, count: usize) -> &[u32] {
         &self.request.tokens[self.len..self.len + count]
+    }
+
+    /// Whether what it computes is not shared.
+    pub(crate) fn is_private(&self) -> bool {
+        self.way == PRIVATE
     }
 
     /// Which of the next `count` tokens are steered, and how; the first of them is row `first` of a step.

@@ -30,10 +30,6 @@ const LOOK: Duration = Duration::from_millis(50);
 /// After this a request does not wait for the tiers below RAM any more.
 const FETCH_TIME: Duration = Duration::from_secs(20);
 
-/// What one hears who asks for one more way to steer than can be told apart.
-const TOO_MANY_WAYS: &str =
-    "steering: too many different scales since the start; use one of those used before, or restart";
-
 /// What the engine asks its thread to do.
 pub(crate) enum Command {
     /// Continue a token list.
@@ -124,13 +120,8 @@ impl Scheduler {
                 Some(Command::Forget) => self.prefixes.forget(),
                 Some(Command::Run { request, events, cancel }) => {
                     self.arrivals += 1;
-                    match request.steering.as_ref().map_or(Some(0), |steering| self.names.number(steering)) {
-                        Some(way) => {
-                            self.arrive(Job::new(self.arrivals, request, way, self.options.context, events, cancel));
-                        }
-                        // Nobody may listen any more.
-                        None => drop(events.send(Event::Failed(TOO_MANY_WAYS.into()))),
-                    }
+                    let way = request.steering.as_ref().map_or(0, |steering| self.names.number(steering));
+                    self.arrive(Job::new(self.arrivals, request, way, self.options.context, events, cancel));
                 }
                 Some(Command::Fetched { arrival, fetched }) => self.fetched(arrival, fetched),
                 None => {
@@ -285,7 +276,9 @@ impl Scheduler {
 
     /// One that does not run any more gives its place up; what it computed is kept.
     fn leave(&mut self, Running { job, mut seat }: Running) -> Job {
-        self.prefixes.keep(&seat, job.computed(), Why::End, &mut self.runner);
+        if !job.is_private() {
+            self.prefixes.keep(&seat, job.computed(), Why::End, &mut self.runner);
+        }
         self.prefixes.leave(&mut seat);
         self.slots.push(seat.slot);
         job
@@ -370,6 +363,9 @@ impl Scheduler {
                 self.runner.logits(index - 1)
             });
             ended[i] = job.advance(count, logits);
+            if job.is_private() {
+                continue;
+            }
             self.prefixes.share(seat, job.computed());
             if let Some(why) = job.resume_point(self.options.resume_every) {
                 self.prefixes.keep(seat, job.computed(), why, &mut self.runner);

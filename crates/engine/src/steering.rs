@@ -91,8 +91,10 @@ impl Steering {
 
 /// Where the name of a steered token differs from its id.
 const SHIFT: u32 = 20;
+/// The way of those that came after all numbers were given away: nothing that is steered like this is shared.
+pub(crate) const PRIVATE: u32 = (1 << (32 - SHIFT)) - 1;
 /// Ways to steer that can be told apart, at most: what is left above an id.
-const MAX_WAYS: usize = (1 << (32 - SHIFT)) - 1;
+const MAX_WAYS: usize = PRIVATE as usize - 1;
 
 /// What steered tokens are called in the cache: their ids, and above these the number of the way in which they are steered.
 #[derive(Debug, Default)]
@@ -101,8 +103,8 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// The number of a way to steer, above 0; none if there were too many ways.
-    pub(crate) fn number(&mut self, steering: &Steering) -> Option<u32> {
+    /// The number of a way to steer, above 0.
+    pub(crate) fn number(&mut self, steering: &Steering) -> u32 {
         let same = |way: &Steering| {
             Arc::ptr_eq(&way.directions, &steering.directions)
                 && way.ffn.to_bits() == steering.ffn.to_bits()
@@ -114,8 +116,8 @@ impl Names {
                 self.ways.push(steering.clone());
                 self.ways.len() - 1
             })
-        })?;
-        Some(number as u32 + 1)
+        });
+        number.map_or(PRIVATE, |number| number as u32 + 1)
     }
 }
 
@@ -191,15 +193,14 @@ mod tests {
         let directions = || Arc::new(Directions::new(values.clone(), &shape).unwrap());
         let first = Steering { directions: directions(), ffn: 1.0, attention: 0.0, when: When::Always };
         let mut names = Names::default();
-        assert_eq!(names.number(&first), Some(1));
-        assert_eq!(names.number(&Steering { ffn: -1.0, ..first.clone() }), Some(2));
-        assert_eq!(names.number(&Steering { directions: directions(), ..first.clone() }), Some(3));
-        assert_eq!(names.number(&Steering { when: When::Decoding, ..first.clone() }), Some(1), "the rows are the same");
+        assert_eq!(names.number(&first), 1);
+        assert_eq!(names.number(&Steering { ffn: -1.0, ..first.clone() }), 2);
+        assert_eq!(names.number(&Steering { directions: directions(), ..first.clone() }), 3);
+        assert_eq!(names.number(&Steering { when: When::Decoding, ..first.clone() }), 1, "the rows are the same");
         assert_eq!((name(7, 0), is_steered(name(7, 0)), is_steered(name(7, 1))), (7, false, true));
-        (4..=MAX_WAYS)
-            .for_each(|i| assert_eq!(names.number(&Steering { ffn: i as f32, ..first.clone() }), Some(i as u32)));
-        assert_eq!(names.number(&Steering { ffn: 0.5, ..first.clone() }), None);
-        assert_eq!(names.number(&first), Some(1));
+        (4..=MAX_WAYS).for_each(|i| assert_eq!(names.number(&Steering { ffn: i as f32, ..first.clone() }), i as u32));
+        assert_eq!(names.number(&Steering { ffn: 0.5, ..first.clone() }), PRIVATE);
+        assert_eq!(names.number(&first), 1);
         assert!(Steering { ffn: -0.0, ..first }.effective().is_none());
     }
 }

@@ -108,7 +108,7 @@ impl Calls {
             Step::Value(_) => {}
             Step::Free => return false,
         }
-        true
+        bits.iter().any(|word| *word != 0)
     }
 
     /// Takes a token.

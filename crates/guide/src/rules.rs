@@ -15,6 +15,9 @@ pub enum Error {
     /// There is no such tool.
     #[error("tool_choice: no tool is called {0:?}")]
     UnknownTool(String),
+    /// No tool has a name that can be called.
+    #[error("tool_choice: a call is required, but no tool has a name without quotes, brackets and line breaks")]
+    NoNames,
     /// There are no tools at all.
     #[error("tool_choice: a call is required, but there are no tools")]
     NoTools,
@@ -26,6 +29,8 @@ pub enum Choice {
     /// As the model likes.
     #[default]
     Auto,
+    /// None is.
+    None,
     /// At least one is.
     Required,
     /// This one is, and no other.
@@ -66,8 +71,8 @@ impl Default for Demands {
     }
 }
 
-/// What a request demands, ready to be followed; nothing by default.
-#[derive(Debug, Default)]
+/// What a request demands, ready to be followed.
+#[derive(Debug)]
 pub struct Rules {
     /// The tools that may be called, if calls are held to their schemas.
     pub(crate) tools: Vec<Tool>,
@@ -80,13 +85,19 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// No demands.
+    pub fn none() -> Self {
+        Self { tools: Vec::new(), must_call: false, parallel: true, format: None, thinking: None }
+    }
+
     /// The rules of a request; none if it demands nothing.
     ///
     /// # Errors
     /// If a tool is demanded that is not there, or the schema of the answer cannot be enforced.
     pub fn new(conversation: &Conversation, demands: Demands, vocabulary: &Vocabulary) -> Result<Option<Self>, Error> {
-        let must_call = demands.choice != Choice::Auto;
-        let schemas: Vec<_> = conversation.messages.iter().flat_map(|message| &message.tools).collect();
+        let must_call = matches!(demands.choice, Choice::Required | Choice::Named(_));
+        let offered = conversation.messages.iter().flat_map(|message| &message.tools);
+        let schemas: Vec<_> = offered.filter(|_| demands.choice != Choice::None).collect();
         if must_call && schemas.is_empty() {
             return Err(Error::NoTools);
         }
@@ -102,6 +113,9 @@ impl Rules {
             // A tool whose name cannot be written in a tag must not become impossible to call.
             _ if tools.len() < schemas.len() && !must_call => tools.clear(),
             _ => {}
+        }
+        if must_call && tools.is_empty() {
+            return Err(Error::NoNames);
         }
         let format = format(&demands.format, vocabulary)?;
         let rules = Self { tools, must_call, parallel: demands.parallel, format, thinking: demands.thinking };

@@ -9,6 +9,10 @@ use crate::value::CLOSING;
 
 /// Levels of `anyOf` and `$ref` that are looked at.
 const MAX_LEVELS: usize = 8;
+/// Schemas that are looked at for one tool: alternatives of alternatives can be very many.
+const MAX_SCHEMAS: usize = 1000;
+/// Bytes of all grammars of one tool.
+const MAX_GRAMMARS: usize = 1 << 20;
 /// Says nothing about what is valid.
 const ANNOTATIONS: [&str; 14] = [
     "title",
@@ -88,11 +92,11 @@ fn parameters_of(schema: &Value) -> Option<Vec<Parameter>> {
     if !properties.keys().all(|name| is_plain(name)) || !required.iter().all(|name| properties.contains_key(*name)) {
         return None;
     }
+    let (mut schemas, mut bytes) = (MAX_SCHEMAS, MAX_GRAMMARS);
     let parameter = |(name, schema): (&String, &Value)| {
-        let (text, json) = match Alternatives::of(schema, root, MAX_LEVELS) {
-            Some(alternatives) => alternatives.forms(root),
-            None => (Some(Form::Any), Some(Form::Any)),
-        };
+        let forms =
+            Alternatives::of(schema, root, MAX_LEVELS, &mut schemas).and_then(|all| all.forms(root, &mut bytes));
+        let (text, json) = forms.unwrap_or((Some(Form::Any), Some(Form::Any)));
         Parameter { name: name.clone(), required: required.contains(&name.as_str()), text, json }
     };
     Some(properties.iter().map(parameter).collect())
@@ -113,7 +117,8 @@ struct Alternatives {
 
 impl Alternatives {
     /// Those of a schema; none if it is not understood.
-    fn of(schema: &Value, root: &Map<String, Value>, levels: usize) -> Option<Self> {
+    fn of(schema: &Value, root: &Map<String, Value>, levels: usize, left: &mut usize) -> Option<Self> {
+        *left = left.checked_sub(1)?;
         let schema = match schema {
             Value::Object(schema) if levels > 0 => schema,
             _ => return None,
@@ -122,10 +127,10 @@ impl Alternatives {
             let target = target.as_str()?.strip_prefix("#/")?;
             let (place, name) = target.split_once('/')?;
             let found = root.get(place).filter(|_| ["$defs", "definitions"].contains(&place))?.get(name)?;
-            return if only(schema, &["$ref"]) { Self::of(found, root, levels - 1) } else { None };
+            return if only(schema, &["$ref"]) { Self::of(found, root, levels - 1, left) } else { None };
         }
         let mut all = match schema.get("anyOf").or(schema.get("oneOf")) {
-            Some(options) => Self::any_of(schema, options.as_array()?, root, levels)?,
+            Some(options) => Self::any_of(schema, options.as_array()?, root, levels, left)?,
             None if schema.contains_key("enum") || schema.contains_key("const") => Self::listed(schema)?,
             None => Self::typed(schema)?,
         };
@@ -140,6 +145,7 @@ impl Alternatives {
         options: &[Value],
         root: &Map<String, Value>,
         levels: usize,
+        left: &mut usize,
     ) -> Option<Self> {
         if !only(schema, &["anyOf", "oneOf", "nullable"])
             || schema.contains_key("anyOf") && schema.contains_key("oneOf")
@@ -154,7 +160,7 @@ impl Alternatives {
         if schema.contains_key("oneOf") && !disjoint {
             return None;
         }
-        let options = options.iter().map(|option| Self::of(option, root, levels - 1));
+        let options = options.iter().map(|option| Self::of(option, root, levels - 1, left));
         options.reduce(|all, option| {
             let (mut all, option) = (all?, option?);
             all.any_text |= option.any_text;
@@ -197,6 +203,9 @@ impl Alternatives {
             _ => return None,
         };
         let mut all = Self::default();
+        if kinds.is_empty() {
+            return None;
+        }
         let (texts, others): (Vec<&str>, Vec<&str>) = kinds.into_iter().partition(|kind| *kind == "string");
         if !texts.is_empty() {
             match text(schema)? {
@@ -215,8 +224,8 @@ impl Alternatives {
         Some(all)
     }
 
-    /// What may be written between the tags.
-    fn forms(self, root: &Map<String, Value>) -> (Option<Form>, Option<Form>) {
+    /// What may be written between the tags; none if that would take more than the bytes that are left.
+    fn forms(self, root: &Map<String, Value>, left: &mut usize) -> Option<(Option<Form>, Option<Form>)> {
         let closing = json!(CLOSING);
         let text = match (self.any_text, self.texts.is_empty()) {
             (true, _) => Some(Form::Any),
@@ -226,19 +235,34 @@ impl Alternatives {
                 Some(Form::Grammar(format!("start: VALUE\nVALUE: ({texts}) {closing}\n")))
             }
         };
-        let json = (!self.json.is_empty()).then(|| {
-            // As the model has seen JSON.
-            let style = json!({"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false});
-            let mut schema = json!({"x-guidance": style, "anyOf": self.json});
-            for place in ["$defs", "definitions"] {
-                if let Some(definitions) = root.get(place) {
-                    schema[place] = definitions.clone();
-                }
-            }
-            Form::Grammar(format!("start: value {closing}\nvalue: %json {schema}\n"))
-        });
-        (text, json)
+        let json = match self.json.is_empty() {
+            true => None,
+            false => Some(Form::Grammar(json_grammar(self.json, root, &closing, left)?)),
+        };
+        if let Some(Form::Grammar(grammar)) = &text {
+            *left = left.checked_sub(grammar.len())?;
+        }
+        Some((text, json))
     }
+}
+
+/// The grammar of JSON that fits one of several schemas.
+fn json_grammar(schemas: Vec<Value>, root: &Map<String, Value>, closing: &Value, left: &mut usize) -> Option<String> {
+    // As the model has seen JSON.
+    let style = json!({"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false});
+    let mut schema = json!({"x-guidance": style, "anyOf": schemas});
+    let mut text = schema.to_string();
+    if text.contains("\"$ref\"") {
+        for place in ["$defs", "definitions"] {
+            if let Some(definitions) = root.get(place) {
+                *left = left.checked_sub(definitions.to_string().len())?;
+                schema[place] = definitions.clone();
+            }
+        }
+        text = schema.to_string();
+    }
+    *left = left.checked_sub(text.len())?;
+    Some(format!("start: value {closing}\nvalue: %json {text}\n"))
 }
 
 fn is_of(value: &Value, kind: &str) -> bool {

@@ -48,7 +48,11 @@ impl Vocabulary {
         let grammars = ParserFactory::new(&env, InferenceCapabilities::default(), &slices);
         let mut grammars = grammars.expect("the slices are regular expressions");
         grammars.quiet();
-        grammars.limits_mut().verbose_errors = false;
+        // Grammars are the clients', and are followed on the engine's thread.
+        let limits = grammars.limits_mut();
+        limits.verbose_errors = false;
+        limits.max_lexer_states = 25_000; // some 50 MB
+        limits.max_grammar_size = 100_000;
         let mut not_end = vec![u32::MAX; words.len().div_ceil(32)];
         let mut ordinary = vec![0; not_end.len()];
         clear(&mut not_end, tokenizer.eos());

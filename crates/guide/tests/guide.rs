@@ -147,6 +147,36 @@ fn a_call_can_be_required() {
 }
 
 #[test]
+fn schemas_that_say_nothing_or_far_too_much_restrict_nothing() {
+    let required = || Demands { choice: Choice::Required, ..Demands::default() };
+    let nothing = offering(&[("f", json!({"type": "object", "properties": {"x": {"type": []}}, "required": ["x"]}))]);
+    assert_eq!(refused(&mut guide(&nothing, required()), &block(&[call("f", &[("x", false, "[7")])])), None);
+
+    // Alternatives of alternatives, 100 each.
+    let refs = |name: &str| json!({"anyOf": vec![json!({"$ref": format!("#/$defs/{name}")}); 100]});
+    let leaves = json!({"anyOf": vec![json!({"type": "integer"}); 100]});
+    let defs = json!({"b": refs("c"), "c": refs("d"), "d": leaves});
+    let many = json!({"type": "object", "properties": {"x": refs("b")}, "$defs": defs});
+    assert_eq!(
+        refused(&mut guide(&offering(&[("f", many)]), required()), &block(&[call("f", &[("x", false, "[7")])])),
+        None
+    );
+
+    // A definition that every parameter would carry.
+    let properties: serde_json::Map<String, Value> =
+        (0..2000).map(|i| (format!("p{i}"), json!({"$ref": "#/$defs/long"}))).collect();
+    let long = json!({"type": "integer", "description": "x".repeat(100_000)});
+    let wide = json!({"type": "object", "properties": properties, "$defs": {"long": long}});
+    guide(&offering(&[("f", wide)]), required());
+
+    let unnamed = offering(&[("a \"b\"", json!({}))]);
+    let demands = Demands { format: Format::JsonObject, ..required() };
+    assert_eq!(Rules::new(&unnamed, demands, &VOCABULARY).unwrap_err(), Error::NoNames);
+    let hidden = Demands { choice: Choice::None, format: Format::JsonObject, ..Demands::default() };
+    assert!(refused(&mut guide(&tools(), hidden), &block(&[call("now", &[])])).is_some());
+}
+
+#[test]
 fn reasoning_ends_when_its_budget_is_spent() {
     let nothing = Conversation { messages: vec![Message::new(Role::User, "q")] };
     let mut guide = thinking_guide(&nothing, Demands { thinking: Some(3), ..Demands::default() }, true);

@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::{Request, Response};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// All open connections.
 #[derive(Debug)]
@@ -27,6 +28,9 @@ struct Open {
     seats: BTreeMap<u64, Arc<Seat>>,
     next_id: u64,
 }
+
+/// How often one that wants in looks for a place.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Connections {
     /// Room for `most` connections.
@@ -44,7 +48,8 @@ impl Connections {
             if let Some(place) = self.place() {
                 return place;
             }
-            self.changed.notified().await;
+            // One may have begun to wait without anybody being told.
+            let _ = timeout(LOOK, self.changed.notified()).await;
         }
     }
 

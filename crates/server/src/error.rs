@@ -1,4 +1,4 @@
-//! Why a request gets no answer, in the words of both APIs.
+//! Why a request gets no answer, in the words of all APIs.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -29,6 +29,9 @@ pub enum Error {
          let it send `Host: localhost`, or start the server with --api-key-file"
     )]
     ForeignName(String),
+    /// A page of another site sent the request.
+    #[error("a page of another web site sent this request; start the server with --cors to let such pages in")]
+    CrossSite,
     /// The path wants another method.
     #[error("{path} does not answer {method}; use {allowed}")]
     Method {
@@ -100,7 +103,7 @@ impl Error {
             Self::Invalid(_) | Self::Forgotten { .. } | Self::ContextExceeded { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::UnknownEndpoint(_) => StatusCode::NOT_FOUND,
-            Self::ForeignName(_) => StatusCode::FORBIDDEN,
+            Self::ForeignName(_) | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Timeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

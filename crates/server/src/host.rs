@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header;
+use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -25,6 +25,11 @@ pub(crate) fn local_names_only(config: &Config) -> bool {
 
 /// Refuses requests that came by the name of a site.
 pub(crate) async fn check(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    let cross_site = request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+    // A site may link to the page, but not make requests in its visitor's name.
+    if server.local_names_only && cross_site && request.method() == Method::POST {
+        return Error::CrossSite.response(Error::openai);
+    }
     let name = request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
     match name.filter(|name| server.local_names_only && !is_local(name)) {
         Some(name) => Error::ForeignName(name).response(Error::openai),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ds4_dialog::Prompt;
 use ds4_engine::{Sampling, Steering};
-use ds4_guide::AnswerGuide;
+use ds4_guide::Rules;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::Error;
@@ -24,7 +24,10 @@ pub(crate) struct Task {
     pub(crate) prompt: Prompt,
     pub(crate) sampling: Sampling,
     pub(crate) bias: Vec<(u32, f32)>,
-    pub(crate) guide: Option<AnswerGuide>,
+    /// Whether the answer begins inside the reasoning, also where nothing is told apart.
+    pub(crate) thinking: bool,
+    /// What the answer must be like.
+    pub(crate) rules: Option<Arc<Rules>>,
     pub(crate) steering: Option<Steering>,
     /// How many of the most probable tokens to tell with each.
     pub(crate) logprobs: Option<usize>,
@@ -249,7 +252,8 @@ pub(crate) mod tests {
             prompt,
             sampling: Sampling::GREEDY,
             bias: Vec::new(),
-            guide: None,
+            thinking: false,
+            rules: None,
             steering: None,
             logprobs: None,
             max_tokens: 1,

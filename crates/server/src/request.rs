@@ -48,7 +48,8 @@ impl Request {
     /// All that it demands, with its calls held to their schemas or not.
     pub(crate) fn demands(&self, constrain: bool) -> Demands {
         let choice = match &self.tool_choice {
-            ToolChoice::Auto | ToolChoice::None => Calling::Auto,
+            ToolChoice::Auto => Calling::Auto,
+            ToolChoice::None => Calling::None,
             ToolChoice::Required => Calling::Required,
             ToolChoice::Named(name) => Calling::Named(name.clone()),
         };
@@ -217,8 +218,16 @@ pub(crate) fn stops(field: &str, stops: Vec<String>) -> Result<Vec<String>, Erro
 /// Most tokens with a bias.
 const MAX_BIASES: usize = 1024;
 
+/// Most bytes of a field that is kept as JSON, or looked at twice.
+pub(crate) const MAX_FIELD: usize = 64 << 10;
+
 /// Biases of tokens by their ids.
-pub(crate) fn bias(biases: HashMap<String, f64>) -> Result<Vec<(u32, f32)>, Error> {
+pub(crate) fn bias(biases: &RawValue) -> Result<Vec<(u32, f32)>, Error> {
+    if biases.get().len() > MAX_FIELD {
+        return Err(Error::Invalid(format!("logit_bias: at most {MAX_BIASES} tokens are possible")));
+    }
+    let biases: HashMap<String, f64> =
+        serde_json::from_str(biases.get()).map_err(|e| Error::Invalid(format!("logit_bias: {e}")))?;
     if biases.len() > MAX_BIASES {
         return Err(Error::Invalid(format!("logit_bias: {} tokens, at most {MAX_BIASES} are possible", biases.len())));
     }

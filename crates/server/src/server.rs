@@ -17,6 +17,7 @@ use crate::metrics::{Metrics, Now};
 use crate::models::Identity;
 use crate::queue::{Queue, Task, Ticket};
 use crate::record::Record;
+use crate::request::random;
 use crate::source::Source;
 use crate::stats::{Outcome, Stats};
 use crate::steering::steering;
@@ -49,8 +50,6 @@ pub(crate) struct Server {
     failure: OnceLock<String>,
     failed: Notify,
     pub(crate) started: Instant,
-    /// Seconds since 1970, which make ids of this process its own.
-    epoch: u64,
     next_id: AtomicU64,
 }
 
@@ -58,6 +57,8 @@ pub(crate) struct Server {
 #[derive(Clone)]
 pub(crate) struct Prepared {
     pub(crate) prompt: Prompt,
+    /// Whether the answer begins inside the reasoning, also where nothing is told apart.
+    thinking: bool,
     rules: Option<Arc<Rules>>,
     steering: Option<Steering>,
 }
@@ -96,7 +97,6 @@ impl Server {
             failure: OnceLock::new(),
             failed: Notify::new(),
             started: Instant::now(),
-            epoch: now(),
             next_id: AtomicU64::new(0),
         }
     }
@@ -131,24 +131,24 @@ impl Server {
         let demands = request.demands(self.constrain);
         let steering = self.steering(request, &prompt)?;
         let guided = steering.as_ref().is_some_and(|steering| steering.when == When::Guided);
-        let plain =
-            demands.choice == Choice::Auto && matches!(demands.format, Format::Text) && demands.thinking.is_none();
+        let plain = matches!(demands.choice, Choice::Auto | Choice::None)
+            && matches!(demands.format, Format::Text)
+            && demands.thinking.is_none();
         if plain && prompt.tools.is_none() && !guided {
-            return Ok(Prepared { prompt, rules: None, steering });
+            return Ok(Prepared { thinking: prompt.thinking, prompt, rules: None, steering });
         }
         let vocabulary = self.vocabulary();
         let rules =
             Rules::new(&request.conversation, demands, vocabulary).map_err(|e| Error::Invalid(e.to_string()))?;
-        let rules = rules.or_else(|| guided.then(Rules::default)).map(Arc::new);
-        Ok(Prepared { prompt, rules, steering })
+        let rules = rules.or_else(|| guided.then(Rules::none)).map(Arc::new);
+        Ok(Prepared { thinking: prompt.thinking, prompt, rules, steering })
     }
 
-    /// What follows an answer and says what may come next.
-    fn guide(&self, prepared: &Prepared) -> Option<AnswerGuide> {
-        let Prepared { prompt, rules, steering } = prepared;
-        let (vocabulary, rules) = (Arc::clone(self.vocabulary()), Arc::clone(rules.as_ref()?));
-        let guide = AnswerGuide::new(vocabulary, rules, prompt.tools.clone(), prompt.thinking);
-        let guided = steering.as_ref().is_some_and(|steering| steering.when == When::Guided);
+    /// What follows an answer and says what may come next. Making it takes a while.
+    pub(crate) fn guide(&self, task: &Task) -> Option<AnswerGuide> {
+        let rules = Arc::clone(task.rules.as_ref()?);
+        let guide = AnswerGuide::new(Arc::clone(self.vocabulary()), rules, task.prompt.tools.clone(), task.thinking);
+        let guided = task.steering.as_ref().is_some_and(|steering| steering.when == When::Guided);
         Some(if guided { guide.steer_final_text() } else { guide })
     }
 
@@ -168,13 +168,15 @@ impl Server {
         if let Some(why) = self.failure() {
             return Err(Error::Failed(why.into()));
         }
-        let id = format!("{}{:x}-{}", style.answer, self.epoch, self.next_id.fetch_add(1, Relaxed));
+        // Who knows an id can go on from its answer, so it cannot be guessed.
+        let id = format!("{}{:x}-{:016x}{:016x}", style.answer, self.next_id.fetch_add(1, Relaxed), random(), random());
         let model = request.model.clone().unwrap_or_else(|| self.identity.id.clone());
         self.trace.request(&id, &prepared.prompt, &request.sampling);
         let task = Task {
             id: id.clone(),
             api: style.api,
-            guide: self.guide(&prepared),
+            thinking: prepared.thinking,
+            rules: prepared.rules,
             prompt: prepared.prompt,
             sampling: request.sampling,
             bias: request.bias.clone(),

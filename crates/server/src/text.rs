@@ -1,4 +1,4 @@
-//! The small freedoms that both APIs allow in JSON.
+//! The small freedoms that all APIs allow in JSON.
 
 use std::fmt;
 use std::marker::PhantomData;

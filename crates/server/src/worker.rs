@@ -72,12 +72,12 @@ fn run(server: &Server, job: Job, watch: &Watch<'_>, record: &mut Record) -> Res
         return Ok(None);
     }
     let Job { task, calls, news, cancel, .. } = job;
-    let Task { id, prompt, sampling, bias, guide, steering, logprobs, max_tokens, stop, .. } = task;
+    let guide = server.guide(&task).map(|guide| Box::new(guide) as Box<dyn Guide>);
+    let Task { id, prompt, sampling, bias, steering, logprobs, max_tokens, stop, .. } = task;
     let tokenizer = &server.model.tokenizer;
     let mut answer = Answer::new(tokenizer, prompt.thinking, prompt.tools, stop);
-    let mut told = Told { news, ids: calls, id: String::new(), calls: Vec::new() };
+    let mut told = Told { news, ids: calls, id: String::new(), calls: Vec::new(), scored: Vec::new() };
     let (tokens, place) = (prompt.tokens, prompt.place);
-    let guide = guide.map(|guide| Box::new(guide) as Box<dyn Guide>);
     let observe = logprobs.map_or(Observe::Nothing, Observe::Top);
     let greedy = Request::greedy(tokens, max_tokens, tokenizer.eos());
     let request = Request { sampling, bias, guide, steering, observe, ..greedy };
@@ -101,7 +101,7 @@ fn run(server: &Server, job: Job, watch: &Watch<'_>, record: &mut Record) -> Res
                 record.token(answer.thinks());
                 watch.wrote(answer.thinks());
                 if let Some(Observed::Top(drawn, most)) = token.observed.filter(|_| answer.writes_text()) {
-                    told.tell(Progress::Scored(Box::new(Scored { drawn, most })));
+                    told.scored.push(Scored { drawn, most });
                 }
                 told.pieces(answer.push(token.id));
                 why = answer.stopped().map(|stop| Finish::StopString(stop.to_owned()));
@@ -160,6 +160,8 @@ struct Told {
     id: String,
     /// Calls that are complete.
     calls: Vec<ToolCall>,
+    /// Tokens of which nobody has read the text yet.
+    scored: Vec<Scored>,
 }
 
 impl Told {
@@ -171,7 +173,12 @@ impl Told {
     fn pieces(&mut self, pieces: Vec<Piece>) {
         for mut piece in pieces {
             match &mut piece {
+                Piece::Text(_) => {
+                    let scored = std::mem::take(&mut self.scored);
+                    scored.into_iter().for_each(|scored| self.tell(Progress::Scored(Box::new(scored))));
+                }
                 Piece::Call(call) => {
+                    self.scored.clear(); // it was its tags
                     call.id = self.ids.next(&call.name);
                     self.id.clone_from(&call.id);
                 }

@@ -1,6 +1,6 @@
 //! What `/v1/messages` and `/v1/messages/count_tokens` may be asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ds4_chat::{Message, RawValue, Role, ToolCall};
 use ds4_guide::Demands;
@@ -277,11 +277,12 @@ fn returned(content: TextOr<Inner>, deferred: &Deferred) -> (String, Vec<Box<Raw
         TextOr::Text(text) => return (text, Vec::new()),
         TextOr::List(blocks) => blocks,
     };
-    let (mut texts, mut tools) = (Vec::new(), Vec::new());
+    let (mut texts, mut tools, mut named) = (Vec::new(), Vec::new(), HashSet::new());
     for Inner { kind, text, tool_name } in blocks {
         match (text, tool_name) {
             (Some(text), _) => texts.push(text),
             (None, Some(name)) => match deferred.get(&name) {
+                Some(_) if !named.insert(name.clone()) => {}
                 Some(tool) => tools.push(tool.clone()),
                 None => texts.push(format!("The tool {name} is there.")),
             },

@@ -1,7 +1,5 @@
 //! What `/v1/chat/completions` and `/v1/completions` may be asked.
 
-use std::collections::HashMap;
-
 use ds4_chat::{Message, RawValue, Role, ToolCall};
 use ds4_guide::Demands;
 use serde::Deserialize;
@@ -55,7 +53,7 @@ pub struct Body {
     frequency_penalty: Option<f64>,
     #[serde(alias = "repeat_penalty")]
     repetition_penalty: Option<f64>,
-    logit_bias: Option<HashMap<String, f64>>,
+    logit_bias: Option<Box<RawValue>>,
 }
 
 /// Chat says whether, completions say how many.
@@ -227,7 +225,7 @@ impl Body {
             stop: stops("stop", stop)?,
             tool_choice,
             demands,
-            bias: self.logit_bias.map_or(Ok(Vec::new()), bias)?,
+            bias: self.logit_bias.as_deref().map_or(Ok(Vec::new()), bias)?,
             logprobs: logprobs(self.logprobs, self.top_logprobs)?,
             steering: self.steering,
         })

@@ -71,8 +71,9 @@ pub(super) fn streams(
 
 /// Adds up what several answers to one prompt took.
 pub(super) fn add(sum: &mut Counts, counts: &Counts) {
+    // What one of them computed, the others found.
+    sum.cached = if sum.prompt == 0 { counts.cached } else { sum.cached.min(counts.cached) };
     sum.prompt = counts.prompt;
-    sum.cached = sum.cached.max(counts.cached);
     sum.generated += counts.generated;
     sum.reasoning += counts.reasoning;
 }

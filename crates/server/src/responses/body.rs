@@ -11,7 +11,7 @@ use super::memory::{Kept, Memory};
 use super::reply::Asked;
 use super::tools::Tool;
 use crate::body::parse;
-use crate::request::{Draw, Thinking, ToolChoice, conversation, format, stops};
+use crate::request::{Draw, MAX_FIELD, Thinking, ToolChoice, conversation, format, stops};
 use crate::text::{List, TextOr, count};
 use crate::{Error, Request, SteeringWish};
 
@@ -44,7 +44,7 @@ pub struct Body {
     conversation: Option<Box<RawValue>>,
     store: Option<bool>,
     parallel_tool_calls: Option<bool>,
-    metadata: Option<Value>,
+    metadata: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,6 +89,11 @@ impl Body {
             let instead = "send the whole conversation as input, or go on from a previous_response_id";
             return Err(Error::Invalid(format!("conversation: conversations are not kept here; {instead}")));
         }
+        for (name, field) in [("metadata", &self.metadata), ("tool_choice", &self.tool_choice)] {
+            if field.as_ref().is_some_and(|field| field.get().len() > MAX_FIELD) {
+                return Err(Error::Invalid(format!("{name}: more than {MAX_FIELD} bytes")));
+            }
+        }
         let mut talk = Talk::new(memory);
         let tool_choice = ToolChoice::new(self.tool_choice.as_deref());
         let tools = self.tools.filter(|_| tool_choice != ToolChoice::None).map(|tools| tools.0).unwrap_or_default();
@@ -129,13 +134,16 @@ impl Body {
             parallel: self.parallel_tool_calls != Some(false),
             ..Demands::default()
         };
-        let value = |json: Option<&RawValue>| json.and_then(|json| serde_json::from_str::<Value>(json.get()).ok());
+        let value = |json: Option<&RawValue>| {
+            json.filter(|json| json.get().len() <= MAX_FIELD)
+                .and_then(|json| serde_json::from_str::<Value>(json.get()).ok())
+        };
         let store = self.store != Some(false);
         let asked = Asked {
             echo: json!({
                 "max_output_tokens": max_tokens,
                 "parallel_tool_calls": demands.parallel,
-                "metadata": self.metadata.unwrap_or_else(|| json!({})),
+                "metadata": value(self.metadata.as_deref()).unwrap_or_else(|| json!({})),
                 "previous_response_id": before,
                 "reasoning": {"effort": effort, "summary": summary},
                 "store": store,

@@ -9,6 +9,9 @@ use super::tools::{Names, SEARCH, Tool, joined};
 use crate::Error;
 use crate::text::{FOUND, List, Part, TextOr, omitted, raw_text, reminder};
 
+/// Most items of earlier answers that a request may name: each is looked for in all of its answer.
+const MAX_REFERENCES: usize = 256;
+
 /// An item of any type; keys come in any order, and those that are not here say nothing to the model.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Item {
@@ -51,11 +54,20 @@ pub(super) struct Talk<'m> {
     pub(super) system: Vec<String>,
     pub(super) tools: Vec<Box<RawValue>>,
     pub(super) messages: Vec<Message>,
+    /// Items of earlier answers so far.
+    references: usize,
 }
 
 impl<'m> Talk<'m> {
     pub(super) fn new(memory: &'m Memory) -> Self {
-        Self { memory, names: Names::default(), system: Vec::new(), tools: Vec::new(), messages: Vec::new() }
+        Self {
+            memory,
+            names: Names::default(),
+            system: Vec::new(),
+            tools: Vec::new(),
+            messages: Vec::new(),
+            references: 0,
+        }
     }
 
     /// Reads the next item.
@@ -88,6 +100,12 @@ impl<'m> Talk<'m> {
             "compaction" | "context_compaction" | "compaction_trigger" => {}
             "item_reference" => {
                 let id = item.id.unwrap_or_default();
+                self.references += 1;
+                if self.references > MAX_REFERENCES {
+                    return Err(Error::Invalid(format!(
+                        "input: more than {MAX_REFERENCES} references; use previous_response_id, or replay the items"
+                    )));
+                }
                 let item = self.memory.item(&id).filter(|item| item.kind.as_deref() != Some("item_reference"));
                 return self.add(item.ok_or(Error::Forgotten { param: "input", id })?);
             }
