@@ -5,6 +5,7 @@
 mod answer;
 mod prompt;
 mod stop;
+mod texts;
 mod think;
 mod turns;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ds4_chat::{Conversation, Options, Rendered, Tools, render};
 use ds4_tokenizer::{Error, Tokenizer};
 
+use crate::texts::Texts;
 use crate::turns::{Exact, Place, Turns};
 
 /// What the model is to continue.
@@ -40,7 +41,7 @@ impl Prompt {
         let places = places(conversation);
         let found = turns.map_or_else(Vec::new, |turns| find(turns, conversation, &rendered, &places));
         let splices: Vec<_> = found.iter().flat_map(Found::splices).collect();
-        let (text, tokens) = splice(tokenizer, &rendered, &splices)?;
+        let (text, tokens) = splice(tokenizer, &rendered, &splices, turns.map(|turns| &turns.texts))?;
         let (tools, place) = (Tools::of(conversation), places[conversation.messages.len()]);
         Ok(Self { text, tokens, thinking, tools, replayed: found.len(), place })
     }
@@ -93,6 +94,7 @@ fn splice(
     tokenizer: &Tokenizer,
     rendered: &Rendered,
     splices: &[(Range<usize>, &[u32])],
+    texts: Option<&Texts>,
 ) -> Result<(String, Vec<u32>), Error> {
     let (mut text, mut tokens) = (String::new(), Vec::new());
     let mut from = 0;
@@ -102,11 +104,32 @@ fn splice(
         let first = rendered.specials.partition_point(|special| special.start < from);
         let last = rendered.specials.partition_point(|special| special.start < range.start);
         let specials: Vec<_> = rendered.specials[first..last].iter().map(|s| s.start - from..s.end - from).collect();
-        tokens.extend(tokenizer.encode_marked(part, &specials)?);
+        match texts {
+            Some(texts) => encode(tokenizer, texts, part, &specials, &mut tokens)?,
+            None => tokens.extend(tokenizer.encode_marked(part, &specials)?),
+        }
         tokens.extend(ids);
         text += part;
         text += &tokenizer.decode(ids);
         from = range.end;
     }
     Ok((text, tokens))
+}
+
+/// The tokens of a marked text; its parts may be known.
+fn encode(
+    tokenizer: &Tokenizer,
+    texts: &Texts,
+    text: &str,
+    specials: &[Range<usize>],
+    tokens: &mut Vec<u32>,
+) -> Result<(), Error> {
+    let mut from = 0;
+    for special in specials {
+        texts.encode(tokenizer, &text[from..special.start], tokens);
+        tokens.extend(tokenizer.encode_marked(&text[special.clone()], std::slice::from_ref(&(0..special.len())))?);
+        from = special.end;
+    }
+    texts.encode(tokenizer, &text[from..], tokens);
+    Ok(())
 }

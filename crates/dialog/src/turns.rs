@@ -25,6 +25,7 @@ use ds4_chat::Message;
 use ds4_kv::store::Store;
 use ds4_tokenizer::Tokenizer;
 
+use crate::texts::Texts;
 use archive::Archive;
 use memory::Memory;
 pub use saved::{Exact, Saved};
@@ -47,6 +48,8 @@ pub struct Turn {
 pub struct Turns {
     memory: Mutex<Memory>,
     archive: Option<Archive>,
+    /// The tokens of what stands between these turns.
+    pub(crate) texts: Texts,
 }
 
 impl fmt::Debug for Turns {
@@ -58,7 +61,7 @@ impl fmt::Debug for Turns {
 impl Turns {
     /// A store that remembers so many turns, those used last.
     pub fn new(turns: usize) -> Self {
-        Self { memory: Mutex::new(Memory::new(turns)), archive: None }
+        Self { memory: Mutex::new(Memory::new(turns)), archive: None, texts: Texts::default() }
     }
 
     /// Keeps the turns in `store` too, where the next process or another machine with the same tokenizer finds them; in
