@@ -24,7 +24,7 @@ usage: cargo xtask test [ARGUMENTS OF THE TEST RUNNER]
 
 test     every test of the workspace, with cargo-nextest where it is installed
 soak     long runs; --slice: a few minutes in all. Parts: fuzz, calls, schemas, damage, kills, churn,
-         bits, families, context, skills, document
+         bits, families, context, skills, document, hostile
 clients  the SDKs of OpenAI, Anthropic and Vercel, and curl, against ds4-server, and requests made of
          /openapi.json; needs python3 and pip, node and npm
 neon     the tests of ds4-cpu for ARM in an emulator; --fetch: first gets what that needs, on Debian

@@ -1,5 +1,6 @@
 //! Long runs of the tests that look for rare trouble. `--slice` gives each part a few seconds.
 
+use std::process::Command;
 use std::time::Instant;
 
 use crate::{cargo, succeeds};
@@ -16,7 +17,7 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     Part { name: "fuzz", run: fuzz },
     Part { name: "calls", run: calls },
     Part { name: "schemas", run: schemas },
@@ -28,6 +29,7 @@ const PARTS: [Part; 11] = [
     Part { name: "context", run: context },
     Part { name: "skills", run: skills },
     Part { name: "document", run: document },
+    Part { name: "hostile", run: hostile },
 ];
 
 /// Runs the parts named, or all.
@@ -36,7 +38,7 @@ pub(crate) fn run(arguments: &[String]) -> bool {
     let named: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
     if let Some(unknown) = named.iter().find(|n| PARTS.iter().all(|p| p.name != n.as_str())) {
         eprintln!(
-            "xtask: no part called {unknown}; there are fuzz, calls, schemas, damage, kills, churn, bits, families, context, skills, document"
+            "xtask: no part called {unknown}; there are fuzz, calls, schemas, damage, kills, churn, bits, families, context, skills, document, hostile"
         );
         return false;
     }
@@ -168,6 +170,18 @@ fn document(slice: bool) -> Outcome {
         Ok(passed) => outcome(passed),
         Err(why) => Outcome::Skipped(why),
     }
+}
+
+/// Clients that mean harm: 10,000 silent connections, or as many as may be open, and requests of every bad kind.
+fn hostile(slice: bool) -> Outcome {
+    let settings = match slice {
+        true => [("DS4_SIEGE_CONNECTIONS", "1000"), ("DS4_SIEGE_SECONDS", "10")],
+        false => [("DS4_SIEGE_CONNECTIONS", "10000"), ("DS4_SIEGE_SECONDS", "120")],
+    };
+    let test = "cargo test --release --package ds4 --test server_siege -- --nocapture --test-threads=1";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n \"$(ulimit -Hn)\"; exec {test}")]).envs(settings);
+    outcome(succeeds(&mut shell))
 }
 
 /// One test binary, optimised, with settings in its environment.
