@@ -30,7 +30,7 @@ struct Open {
 }
 
 /// How often one that wants in looks for a place.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(5);
 
 impl Connections {
     /// Room for `most` connections.
