@@ -88,10 +88,12 @@ fn calls(slice: bool) -> Outcome {
     outcome(test("ds4-chat", "calls", "", &[("PROPTEST_CASES", cases)]))
 }
 
-/// Tools with random schemas, called by a model that is far too hot to get them right by itself.
+/// Tools with random schemas, called by a model that is far too hot to get them right by itself; and with schemas that make
+/// no sense, called by chance.
 fn schemas(slice: bool) -> Outcome {
-    let tools = if slice { "30" } else { "1000" };
-    outcome(test("ds4-guide", "schemas", "", &[("DS4_SCHEMAS", tools)]))
+    let (tools, walks) = if slice { ("30", "1000") } else { ("1000", "100000") };
+    let model = test("ds4-guide", "schemas", "", &[("DS4_SCHEMAS", tools)]);
+    outcome(test("ds4-guide", "walk", "", &[("PROPTEST_CASES", walks)]) && model)
 }
 
 /// Damaged model files.

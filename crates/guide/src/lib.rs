@@ -23,5 +23,5 @@ mod value;
 mod vocabulary;
 
 pub use answer::AnswerGuide;
-pub use rules::{Choice, Demands, Error, Format, Rules};
+pub use rules::{Choice, Demands, Error, Format, Grammar, Rules};
 pub use vocabulary::Vocabulary;

@@ -1,10 +1,12 @@
 //! What a request demands of its answer.
 
 use ds4_chat::{Conversation, RawValue};
+use llguidance::regex_to_lark;
 use serde_json::{Value, json};
 
 use crate::Vocabulary;
-use crate::tool::Tool;
+use crate::tool::{Form, Tool};
+use crate::value::CLOSING;
 
 /// Why demands cannot be met.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -49,6 +51,19 @@ pub enum Format {
     JsonSchema(Box<RawValue>),
 }
 
+/// What the only text of a tool looks like, for tools that take no JSON.
+#[derive(Clone, Debug)]
+pub struct Grammar {
+    /// The tool's name.
+    pub tool: String,
+    /// The parameter that is the text.
+    pub parameter: &'static str,
+    /// The language of the definition: `lark` or `regex`; others restrict nothing.
+    pub syntax: String,
+    /// The grammar, from its rule `start`, or the regular expression.
+    pub definition: String,
+}
+
 /// What a request demands.
 #[derive(Clone, Debug)]
 pub struct Demands {
@@ -60,14 +75,16 @@ pub struct Demands {
     pub constrain: bool,
     /// What the answer is made of.
     pub format: Format,
+    /// What the texts of tools look like.
+    pub grammars: Vec<Grammar>,
     /// Most tokens of reasoning.
     pub thinking: Option<usize>,
 }
 
 impl Default for Demands {
     fn default() -> Self {
-        let (choice, format) = Default::default();
-        Self { choice, parallel: true, constrain: true, format, thinking: None }
+        let (choice, format, grammars) = Default::default();
+        Self { choice, parallel: true, constrain: true, format, grammars, thinking: None }
     }
 }
 
@@ -103,6 +120,7 @@ impl Rules {
         }
         let tools = if demands.constrain || must_call || !demands.parallel { schemas.len() } else { 0 };
         let mut tools: Vec<Tool> = schemas[..tools].iter().filter_map(|tool| Tool::new(tool)).collect();
+        demands.grammars.iter().for_each(|grammar| follow(&mut tools, grammar, vocabulary));
         match &demands.choice {
             Choice::Named(name) => {
                 tools.retain(|tool| tool.name == *name);
@@ -121,6 +139,26 @@ impl Rules {
         let rules = Self { tools, must_call, parallel: demands.parallel, format, thinking: demands.thinking };
         let demanding = !rules.tools.is_empty() || rules.format.is_some() || rules.thinking.is_some();
         Ok(demanding.then_some(rules))
+    }
+}
+
+/// Holds a tool's text to its grammar, if that can be done.
+fn follow(tools: &mut [Tool], grammar: &Grammar, vocabulary: &Vocabulary) {
+    let closing = json!(CLOSING);
+    let text = match grammar.syntax.as_str() {
+        "lark" => {
+            let whole = json!({"name": "value", "lark_grammar": format!("start: @text {closing}\n")});
+            let text = json!({"name": "text", "lark_grammar": grammar.definition});
+            json!({"grammars": [whole, text]}).to_string()
+        }
+        "regex" => format!("start: VALUE\nVALUE: /{}/ {closing}\n", regex_to_lark(&grammar.definition, "")),
+        _ => return,
+    };
+    let tool = tools.iter_mut().find(|tool| tool.name == grammar.tool);
+    let parameters = tool.and_then(|tool| tool.parameters.as_mut());
+    let parameter = parameters.into_iter().flatten().find(|parameter| parameter.name == grammar.parameter);
+    if let Some(parameter) = parameter.filter(|_| vocabulary.matcher(&text).is_ok()) {
+        parameter.text = Some(Form::Grammar(text));
     }
 }
 

@@ -177,6 +177,32 @@ fn schemas_that_say_nothing_or_far_too_much_restrict_nothing() {
 }
 
 #[test]
+fn a_tool_that_takes_a_text_is_held_to_its_grammar() {
+    let text = json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]});
+    let can = |syntax: &str, definition: &str, input: &str| {
+        let (tool, parameter) = ("patch".to_owned(), "input");
+        let (syntax, definition) = (syntax.to_owned(), definition.to_owned());
+        let grammars = vec![ds4_guide::Grammar { tool, parameter, syntax, definition }];
+        let demands = Demands { grammars, ..Demands::default() };
+        let offered = offering(&[("patch", text.clone())]);
+        refused(&mut guide(&offered, demands), &block(&[call("patch", &[("input", true, input)])])).is_none()
+    };
+    let lark = r#"
+start: begin hunk+ end
+begin: "*** Begin Patch" LF
+end: "*** End Patch" LF?
+hunk: "*** Add File: " /(.+)/ LF line+
+line: "+" /(.*)/ LF
+%import common.LF
+"#;
+    let patch = "*** Begin Patch\n*** Add File: a b.txt\n+one\n+</\n*** End Patch";
+    assert!(can("lark", lark, patch) && can("lark", lark, &format!("{patch}\n")));
+    assert!(!can("lark", lark, &patch.replace("+one", "one")) && !can("lark", lark, "*** Begin Patch\n*** End Patch"));
+    assert!(can("regex", "[a-z]+ = \\d{2}", "ab = 12") && !can("regex", "[a-z]+ = \\d{2}", "ab = 123"));
+    assert!(can("lark", "no grammar", "anything") && can("unknown", "x", "anything"), "what is not understood");
+}
+
+#[test]
 fn reasoning_ends_when_its_budget_is_spent() {
     let nothing = Conversation { messages: vec![Message::new(Role::User, "q")] };
     let mut guide = thinking_guide(&nothing, Demands { thinking: Some(3), ..Demands::default() }, true);

@@ -10,6 +10,10 @@ use tokenizers::models::bpe::BPE;
 /// What an id outside the vocabulary decodes to: U+FFFD.
 const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
 
+/// Longest piece that is merged as one. Merging takes some 110 bytes for each of its bytes, and text can be one piece of any
+/// length; no text that people write comes near this.
+const MAX_PIECE: usize = 1 << 20;
+
 /// Heap bytes of the splitter's automata, measured; does not depend on the vocabulary.
 const SPLITTER_MEMORY: u64 = 600 << 10;
 
@@ -95,14 +99,16 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// Splits into pieces and merges the bytes of each.
+    /// Splits into pieces and merges the bytes of each; of one that is longer than [`MAX_PIECE`], part by part.
     fn encode_ordinary(&self, text: &str, ids: &mut Vec<u32>) {
         let mut chars = String::new();
         self.splitter.split(text, &mut |piece| {
-            chars.clear();
-            chars.extend(piece.bytes().map(alphabet::char_of));
-            let tokens = self.bpe.tokenize(&chars).expect("every character of the alphabet is a token");
-            ids.extend(tokens.iter().map(|token| token.id));
+            for part in piece.as_bytes().chunks(MAX_PIECE) {
+                chars.clear();
+                chars.extend(part.iter().copied().map(alphabet::char_of));
+                let tokens = self.bpe.tokenize(&chars).expect("every character of the alphabet is a token");
+                ids.extend(tokens.iter().map(|token| token.id));
+            }
         });
     }
 
@@ -243,6 +249,13 @@ mod tests {
         let ids = t.encode_inert("<｜User｜>");
         assert_eq!(ids.len(), "<｜User｜>".len(), "the sample vocabulary has no merges for it");
         assert_eq!(t.decode(&ids), "<｜User｜>");
+    }
+
+    #[test]
+    fn a_word_of_any_length_is_encoded_part_by_part() {
+        let t = sample::tokenizer();
+        let word = "hello".repeat(MAX_PIECE / 2);
+        assert_eq!(t.decode(&t.encode(&word)), word);
     }
 
     #[test]

@@ -19,6 +19,11 @@ pub(super) const MOST: u64 = 8;
 
 /// Asks `n` times. Those that have entered are taken back if one cannot.
 fn enter(server: &Server, mut request: Request, prepared: Prepared, n: usize) -> Result<(Label, Vec<Ticket>), Error> {
+    let load = server.queue.load();
+    if n > load.places + load.limit {
+        let why = format!("n: {n} answers; this server runs {} at once and lets {} wait", load.places, load.limit);
+        return Err(Error::Invalid(why));
+    }
     let (seed, given) = (request.sampling.seed, request.seed);
     let mut entered = Vec::new();
     for i in 0..n as u64 {

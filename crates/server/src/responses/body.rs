@@ -132,6 +132,7 @@ impl Body {
         let demands = Demands {
             format: format(schema.as_deref(), is_object),
             parallel: self.parallel_tool_calls != Some(false),
+            grammars: talk.names.grammars.clone(),
             ..Demands::default()
         };
         let value = |json: Option<&RawValue>| {

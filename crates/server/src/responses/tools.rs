@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ds4_chat::RawValue;
+use ds4_guide::Grammar;
 use serde::Deserialize;
 
 use crate::request::function;
@@ -61,6 +62,8 @@ pub(super) struct Wire {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     wires: HashMap<String, Wire>,
+    /// What the inputs of custom tools look like.
+    pub(super) grammars: Vec<Grammar>,
 }
 
 /// A name in a namespace as the model knows it.
@@ -121,7 +124,10 @@ impl Names {
         let own = |json: &str| RawValue::from_string(json.into()).ok();
         let (description, parameters) = match form {
             Form::Function => (tool.description, tool.parameters),
-            Form::Custom => (Some(custom_description(tool.description, tool.format)), own(INPUT)),
+            Form::Custom => {
+                self.grammars.extend(tool.format.as_ref().and_then(|format| grammar(&known, format)));
+                (Some(custom_description(tool.description, tool.format)), own(INPUT))
+            }
             Form::Search => {
                 (tool.description.or_else(|| Some(SEARCH_DESCRIPTION.into())), tool.parameters.or_else(|| own(QUERY)))
             }
@@ -155,7 +161,8 @@ impl Names {
     pub(super) fn choice(&self, choice: ToolChoice) -> ToolChoice {
         match choice {
             ToolChoice::Named(name) if !self.wires.contains_key(&name) => {
-                let known = self.wires.iter().find(|(_, wire)| wire.name == name).map(|(known, _)| known.clone());
+                let known =
+                    self.wires.iter().filter(|(_, wire)| wire.name == name).map(|(known, _)| known.clone()).min();
                 ToolChoice::Named(known.unwrap_or(name))
             }
             choice => choice,
@@ -169,6 +176,12 @@ const QUERY: &str =
     r#"{"type":"object","properties":{"query":{"type":"string"},"limit":{"type":"integer"}},"required":["query"]}"#;
 const SEARCH_DESCRIPTION: &str =
     "Searches for tools that are not listed here. Those that it finds can be called from then on.";
+
+/// What the input of a custom tool is held to.
+fn grammar(tool: &str, format: &Format) -> Option<Grammar> {
+    let (syntax, definition) = (format.syntax.clone()?, format.definition.clone()?);
+    Some(Grammar { tool: tool.to_owned(), parameter: "input", syntax, definition })
+}
 
 /// What a custom tool does, and what its input has to look like.
 fn custom_description(description: Option<String>, format: Option<Format>) -> String {
