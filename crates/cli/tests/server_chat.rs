@@ -47,6 +47,8 @@ fn a_whole_answer_has_the_known_shape() {
     assert_eq!(content(&again), "15");
     assert_eq!(count(&again["usage"]["prompt_tokens_details"]["cached_tokens"]), prompt - 1, "the last is read again");
     assert_ne!(again["id"], answer["id"]);
+    let computed = |answer: &Value| (count(&answer["timings"]["prompt_n"]), answer["timings"]["cache_source"].clone());
+    assert_eq!((computed(&answer), computed(&again)), ((prompt, Value::Null), (1, json!("ram"))));
 }
 
 #[test]

@@ -41,6 +41,7 @@ mod stall;
 mod stats;
 mod steering;
 mod text;
+mod timings;
 mod tokens;
 mod trace;
 mod whole;

@@ -4,6 +4,7 @@ use ds4_chat::Event;
 use ds4_engine::TokenScore;
 
 use crate::Error;
+use crate::timings::Timings;
 
 /// News of a request, in order: it starts, its prompt is read, pieces of the answer, one end.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ pub(crate) struct Counts {
 pub(crate) struct End {
     pub(crate) why: Finish,
     pub(crate) counts: Counts,
+    pub(crate) timings: Timings,
 }
 
 /// Why an answer ended.

@@ -7,6 +7,7 @@ use ds4_engine::Usage;
 
 use crate::progress::Counts;
 use crate::queue::Job;
+use crate::timings::Timings;
 
 /// A request's numbers while it runs.
 #[derive(Clone, Debug)]
@@ -59,6 +60,12 @@ impl Record {
     /// What the engine says at the end.
     pub(crate) fn took(&mut self, usage: &Usage) {
         self.source.clone_from(&usage.source);
+    }
+
+    /// What its client hears of its time, now that it has ended.
+    pub(crate) fn timings(&self) -> Timings {
+        let Times { queue, prefill, decode, .. } = self.times();
+        Timings { queue, prefill, decode, source: self.source.clone() }
     }
 
     /// The parts of its time, now that it has ended.

@@ -228,7 +228,9 @@ mod tests {
         assert_eq!(next().await, (": decode\n\n".into(), 12, true));
         job.news.send(Progress::Piece(Piece::Text("a".into()))).unwrap();
         assert_eq!(next().await, ("Text(\"a\")".into(), 12, true));
-        job.news.send(Progress::Ended(End { why: Finish::Stop, counts: Counts::default() })).unwrap();
+        job.news
+            .send(Progress::Ended(End { why: Finish::Stop, counts: Counts::default(), timings: Default::default() }))
+            .unwrap();
         assert_eq!(next().await, ("ended".into(), 12, false));
     }
 

@@ -62,7 +62,7 @@ impl Trace {
 
     /// It has ended with this text.
     pub(crate) fn ended(&self, id: &str, end: &End, given: &Message) {
-        let End { why, counts } = end;
+        let End { why, counts, .. } = end;
         let what = format!("answer: {} tokens, {} of them reasoning, {why:?}", counts.generated, counts.reasoning);
         let Message { reasoning, content, tool_calls, .. } = given;
         let mut said = format!("-- reasoning\n{reasoning}\n-- text\n{content}");

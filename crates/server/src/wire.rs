@@ -165,6 +165,10 @@ fn normal(answer: &str) -> String {
     let mut ids: Vec<String> = Vec::new();
     let mut out = String::new();
     let mut rest = answer.split_inclusive("\n\n").filter(|event| !is_alive(event)).collect::<String>();
+    while let Some(at) = rest.find(",\"timings\":{") {
+        let end = at + rest[at..].find('}').unwrap();
+        rest.replace_range(at..=end, "");
+    }
     while let Some((at, prefix)) = ["chatcmpl-", "msg_", "call_", "toolu_", "resp_", "rs_", "fc_", "ctc_", "tsc_"]
         .iter()
         .filter_map(|p| Some((find_id(&rest, p)?, p)))

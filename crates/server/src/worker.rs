@@ -131,7 +131,7 @@ fn run(server: &Server, job: Job, watch: &Watch<'_>, record: &mut Record) -> Res
     told.pieces(pieces);
     turn.given.tool_calls = told.calls;
     server.remember(place, &turn);
-    let end = End { why: finish(&server.log, &id, why, comes_to), counts: record.counts };
+    let end = End { why: finish(&server.log, &id, why, comes_to), counts: record.counts, timings: record.timings() };
     server.trace.ended(&id, &end, &turn.given);
     Ok(Some(end))
 }

@@ -29,6 +29,7 @@ pub(crate) fn whole(label: &Label, answer: &Whole) -> Response {
     let (reason, sequence) = stop_reason(&answer.end.why);
     message["stop_reason"] = reason.into();
     message["stop_sequence"] = sequence;
+    message["timings"] = answer.end.timings.json(&answer.end.counts);
     json_response(StatusCode::OK, &message)
 }
 
@@ -118,7 +119,10 @@ impl Events for Blocks {
         let mut text = empty + &self.close();
         let (reason, sequence) = stop_reason(&end.why);
         let delta = json!({"stop_reason": reason, "stop_sequence": sequence});
-        text += &event("message_delta", json!({"delta": delta, "usage": usage(&end.counts)}));
+        text += &event(
+            "message_delta",
+            json!({"delta": delta, "usage": usage(&end.counts), "timings": end.timings.json(&end.counts)}),
+        );
         text + &event("message_stop", json!({}))
     }
 

@@ -49,6 +49,7 @@ async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, E
     let text = answer.reasoning + &answer.text;
     let mut body = object(&label, &text, Some(finish_reason(&answer.end.why)), logprobs.completion(0));
     body["usage"] = usage(&answer.end.counts);
+    body["timings"] = answer.end.timings.json(&answer.end.counts);
     Ok(json_response(StatusCode::OK, &body))
 }
 
@@ -83,6 +84,7 @@ impl Events for Texts {
         if self.with_usage {
             let mut last = object(&self.label, "", None, None);
             (last["choices"], last["usage"]) = (json!([]), usage(&end.counts));
+            last["timings"] = end.timings.json(&end.counts);
             text += &data(&last);
         }
         text + "data: [DONE]\n\n"

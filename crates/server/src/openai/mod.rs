@@ -53,7 +53,12 @@ async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, E
         false => {
             let mut answer = whole(ticket).await?;
             logprobs.push(std::mem::take(&mut answer.scored));
-            Ok(reply::answer(&label, json!([reply::choice(0, &answer, logprobs.chat())]), &answer.end.counts))
+            Ok(reply::answer(
+                &label,
+                json!([reply::choice(0, &answer, logprobs.chat())]),
+                &answer.end.counts,
+                &answer.end.timings,
+            ))
         }
     }
 }

@@ -8,18 +8,19 @@ use ds4_chat::{Event as Piece, ToolCall};
 use serde_json::{Value, json};
 
 use super::logprobs::Logprobs;
-use super::several::add;
+use super::several::Sum;
 use crate::Error;
 use crate::error::json_response;
 use crate::progress::{Counts, End, Finish, Scored};
 use crate::server::Label;
 use crate::sse::Events;
+use crate::timings::Timings;
 use crate::whole::Whole;
 
 /// Whole answers.
-pub(super) fn answer(label: &Label, choices: Value, counts: &Counts) -> Response {
+pub(super) fn answer(label: &Label, choices: Value, counts: &Counts, timings: &Timings) -> Response {
     let mut body = object(label, "chat.completion", choices);
-    body["usage"] = usage(counts);
+    (body["usage"], body["timings"]) = (usage(counts), timings.json(counts));
     json_response(StatusCode::OK, &body)
 }
 
@@ -40,12 +41,12 @@ pub(super) fn choice(index: usize, answer: &Whole, logprobs: Option<Value>) -> V
 }
 
 /// The end of a stream: usage if it is wanted, `[DONE]`.
-pub(super) fn end(label: Label, with_usage: bool) -> impl Fn(&Counts) -> String + Send + 'static {
-    move |counts| {
+pub(super) fn end(label: Label, with_usage: bool) -> impl Fn(&Counts, &Timings) -> String + Send + 'static {
+    move |counts, timings| {
         let mut text = String::new();
         if with_usage {
             let mut last = object(&label, "chat.completion.chunk", json!([]));
-            last["usage"] = usage(counts);
+            (last["usage"], last["timings"]) = (usage(counts), timings.json(counts));
             text += &data(&last);
         }
         text + "data: [DONE]\n\n"
@@ -67,7 +68,7 @@ pub(crate) struct Chunks {
     logprobs: Logprobs,
     /// Which of several answers it is, and what all of them take.
     choice: usize,
-    sum: Option<Arc<Mutex<Counts>>>,
+    sum: Option<Arc<Mutex<Sum>>>,
 }
 
 impl Chunks {
@@ -76,7 +77,7 @@ impl Chunks {
     }
 
     /// The same as one of several answers, which does not end the stream.
-    pub(super) fn of_several(self, choice: usize, sum: Arc<Mutex<Counts>>) -> Self {
+    pub(super) fn of_several(self, choice: usize, sum: Arc<Mutex<Sum>>) -> Self {
         Self { choice, sum: Some(sum), ..self }
     }
 
@@ -128,10 +129,10 @@ impl Events for Chunks {
     fn ended(&mut self, end: &End) -> String {
         let text = self.chunk(json!({}), Some(finish_reason(&end.why)));
         if let Some(sum) = &self.sum {
-            add(&mut sum.lock().unwrap_or_else(PoisonError::into_inner), &end.counts);
+            sum.lock().unwrap_or_else(PoisonError::into_inner).add(end);
             return text;
         }
-        text + &self::end(self.label.clone(), self.with_usage)(&end.counts)
+        text + &self::end(self.label.clone(), self.with_usage)(&end.counts, &end.timings)
     }
 
     fn failed(&mut self, error: &Error) -> String {

@@ -203,6 +203,7 @@ impl Items {
         let text = self.close(last);
         let mut response = self.response(status, usage(&end.counts));
         (response["incomplete_details"], response["error"]) = (details, error);
+        response["timings"] = end.timings.json(&end.counts);
         if let Some(keep) = self.asked.keep.take().filter(|_| status != "failed") {
             self.memory.put(&self.label.id, Kept { output: response["output"].to_string(), ..keep });
         }
