@@ -48,6 +48,7 @@ mod whole;
 #[cfg(test)]
 mod wire;
 mod worker;
+mod writing;
 
 pub use error::Error;
 pub use keys::Keys;

@@ -2,19 +2,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ds4_chat::{End as ComesTo, Event as Piece, ToolCall};
 use ds4_dialog::Answer;
-use ds4_engine::{Event, Finish as EngineFinish, Guide, Observe, Observed, Request};
-use tokio::sync::mpsc::UnboundedSender;
+use ds4_engine::{Guide, Observe, Request};
 
 use crate::Error;
-use crate::calls::CallIds;
-use crate::log::Log;
-use crate::progress::{End, Finish, Progress, Scored};
+use crate::progress::{End, Progress};
 use crate::queue::{Job, Task};
 use crate::record::Record;
 use crate::server::Server;
 use crate::stats::{Outcome, Watch};
+use crate::writing::{Told, Writing};
 
 /// Works until the queue is closed. Should that become impossible, health says so, and every request hears it.
 pub(crate) fn work(server: &Server) {
@@ -73,124 +70,14 @@ fn run(server: &Server, job: Job, watch: &Watch<'_>, record: &mut Record) -> Res
     }
     let Job { task, calls, news, cancel, .. } = job;
     let guide = server.guide(&task).map(|guide| Box::new(guide) as Box<dyn Guide>);
-    let Task { id, prompt, sampling, bias, steering, logprobs, max_tokens, stop, .. } = task;
+    let Task { prompt, sampling, bias, steering, logprobs, max_tokens, stop, .. } = task;
     let tokenizer = &server.model.tokenizer;
-    let mut answer = Answer::new(tokenizer, prompt.thinking, prompt.tools, stop);
-    let mut told = Told { news, ids: calls, id: String::new(), calls: Vec::new(), scored: Vec::new() };
-    let (tokens, place) = (prompt.tokens, prompt.place);
+    let answer = Answer::new(tokenizer, prompt.thinking, prompt.tools, stop);
     let observe = logprobs.map_or(Observe::Nothing, Observe::Top);
-    let greedy = Request::greedy(tokens, max_tokens, tokenizer.eos());
-    let request = Request { sampling, bias, guide, steering, observe, ..greedy };
-    let (events, flag) = server.engine.submit(request)?;
+    let greedy = Request::greedy(prompt.tokens, max_tokens, tokenizer.eos());
+    let (events, flag) = server.engine.submit(Request { sampling, bias, guide, steering, observe, ..greedy })?;
     cancel.reaches(flag);
-    let mut started = false;
-    let mut why = None;
-    for event in events {
-        match event {
-            Event::Prefill { done, total } => {
-                let first = !std::mem::replace(&mut started, true);
-                watch.read(done, first);
-                if first {
-                    record.starts(done);
-                    server.trace.started(&id, &record.counts);
-                    told.tell(Progress::Started(record.counts));
-                }
-                told.tell(Progress::Prefill { done, total });
-            }
-            Event::Token(token) => {
-                record.token(answer.thinks());
-                watch.wrote(answer.thinks());
-                if let Some(Observed::Top(drawn, most)) = token.observed.filter(|_| answer.writes_text()) {
-                    told.scored.push(Scored { drawn, most });
-                }
-                told.pieces(answer.push(token.id));
-                why = answer.stopped().map(|stop| Finish::StopString(stop.to_owned()));
-                if answer.is_done() {
-                    why = Some(Finish::Calls);
-                }
-                if why.is_some() {
-                    break; // dropping the events cancels the rest
-                }
-            }
-            Event::Finished(EngineFinish::Cancelled, _) => return Ok(None),
-            Event::Finished(finish, usage) => {
-                server.trace.took(&id, &usage);
-                record.took(&usage);
-                why = Some(if finish == EngineFinish::Stop { Finish::Stop } else { Finish::Length });
-            }
-            Event::Failed(message) => return Err(Error::Failed(message)),
-            Event::Queued { ahead } => {
-                watch.waits();
-                told.tell(Progress::Queued { ahead });
-            }
-            Event::Scored { .. } | Event::Observed(_) => {}
-        }
-    }
-    let why = why.ok_or_else(|| Error::Failed("the engine stopped without an answer".into()))?;
-    let (pieces, mut turn, comes_to) = answer.finish();
-    told.pieces(pieces);
-    turn.given.tool_calls = told.calls;
-    server.remember(place, &turn);
-    let end = End { why: finish(&server.log, &id, why, comes_to), counts: record.counts, timings: record.timings() };
-    server.trace.ended(&id, &end, &turn.given);
-    Ok(Some(end))
-}
-
-/// Why an answer has ended that comes to text, to calls, or to neither.
-fn finish(log: &Log, id: &str, why: Finish, comes_to: ComesTo) -> Finish {
-    match comes_to {
-        ComesTo::Text => why,
-        ComesTo::Calls => Finish::Calls,
-        ComesTo::Unterminated => {
-            log.note(id, "unterminated tool call");
-            Finish::Unterminated { by_length: why == Finish::Length }
-        }
-        ComesTo::Unparsable => {
-            log.note(id, "a tool call that cannot be read is given as text");
-            why
-        }
-    }
-}
-
-/// What the client is told.
-struct Told {
-    news: UnboundedSender<Progress>,
-    ids: CallIds,
-    /// Of the call that has begun.
-    id: String,
-    /// Calls that are complete.
-    calls: Vec<ToolCall>,
-    /// Tokens of which nobody has read the text yet.
-    scored: Vec<Scored>,
-}
-
-impl Told {
-    fn tell(&self, news: Progress) {
-        let _ = self.news.send(news); // a client that has left has cancelled
-    }
-
-    /// Passes pieces on; calls get their names.
-    fn pieces(&mut self, pieces: Vec<Piece>) {
-        for mut piece in pieces {
-            match &mut piece {
-                Piece::Text(_) => {
-                    let scored = std::mem::take(&mut self.scored);
-                    scored.into_iter().for_each(|scored| self.tell(Progress::Scored(Box::new(scored))));
-                }
-                Piece::Call(call) => {
-                    self.scored.clear(); // it was its tags
-                    call.id = self.ids.next(&call.name);
-                    self.id.clone_from(&call.id);
-                }
-                Piece::Called(call) => {
-                    call.id.clone_from(&self.id);
-                    self.calls.push(call.clone());
-                }
-                _ => {}
-            }
-            self.tell(Progress::Piece(piece));
-        }
-    }
+    Writing::new(server, watch, record, answer, Told::new(news, calls)).all(events, prompt.place)
 }
 
 #[cfg(test)]

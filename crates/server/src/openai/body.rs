@@ -175,31 +175,14 @@ impl Body {
     }
 
     /// The request of a chat, or why there can be none.
-    pub fn into_request(self) -> Result<Request, Error> {
-        let List(turns) = self.messages.ok_or_else(|| Error::Invalid("missing messages".into()))?;
+    pub fn into_request(mut self) -> Result<Request, Error> {
+        let List(turns) = self.messages.take().ok_or_else(|| Error::Invalid("missing messages".into()))?;
         if turns.is_empty() {
             return Err(Error::Invalid("messages: the list is empty, there is nothing to answer".into()));
         }
-        let (enabled, budget) = match self.thinking {
-            None => (None, None),
-            Some(Switch::Flag(on)) => (Some(on), None),
-            Some(Switch::Kind { kind, budget_tokens }) => (Some(kind != "disabled"), budget_tokens),
-        };
-        let effort = self.reasoning_effort.map(|effort| ("reasoning_effort", effort));
-        let think = Thinking { enabled: enabled.or(self.think), effort, model: self.model.clone() }.resolve()?;
-        let draw = Draw {
-            temperature: self.temperature,
-            top_p: self.top_p,
-            top_k: self.top_k,
-            min_p: self.min_p,
-            seed: self.seed,
-            penalties: Some(penalties(self.presence_penalty, self.frequency_penalty, self.repetition_penalty)),
-        };
-        let stop = match self.stop {
-            None => Vec::new(),
-            Some(TextOr::Text(stop)) => vec![stop],
-            Some(TextOr::List(stops)) => stops,
-        };
+        let (thinking, budget) = self.thinking();
+        let think = thinking.resolve()?;
+        let draw = self.draw();
         let tool_choice = ToolChoice::new(self.tool_choice.as_deref());
         let tools = self.tools.filter(|_| tool_choice != ToolChoice::None).map(|t| t.0).unwrap_or_default();
         let is_object = self.response_format.as_ref().is_some_and(|f| f.kind.as_deref() == Some("json_object"));
@@ -207,7 +190,7 @@ impl Body {
         let demands = Demands {
             format: format(schema.as_deref(), is_object),
             parallel: self.parallel_tool_calls != Some(false),
-            thinking: budget.or(self.thinking_budget).map(|n| n.min(u32::MAX.into()) as usize),
+            thinking: budget.map(|n| n.min(u32::MAX.into()) as usize),
             ..Demands::default()
         };
         let mut system = Vec::new();
@@ -222,13 +205,36 @@ impl Body {
             sampling: draw.sampling(think),
             seed: draw.given_seed(),
             max_tokens: self.max_completion_tokens.or(self.max_tokens).map(|n| n.min(u32::MAX.into()) as usize),
-            stop: stops("stop", stop)?,
+            stop: stops("stop", self.stop.map(TextOr::into_list).unwrap_or_default())?,
             tool_choice,
             demands,
             bias: self.logit_bias.as_deref().map_or(Ok(Vec::new()), bias)?,
             logprobs: logprobs(self.logprobs, self.top_logprobs)?,
             steering: self.steering,
         })
+    }
+
+    /// Whether to think, and for how many tokens at most.
+    fn thinking(&self) -> (Thinking, Option<u64>) {
+        let (enabled, budget) = match &self.thinking {
+            None => (None, None),
+            Some(Switch::Flag(on)) => (Some(*on), None),
+            Some(Switch::Kind { kind, budget_tokens }) => (Some(kind != "disabled"), *budget_tokens),
+        };
+        let effort = self.reasoning_effort.clone().map(|effort| ("reasoning_effort", effort));
+        let thinking = Thinking { enabled: enabled.or(self.think), effort, model: self.model.clone() };
+        (thinking, budget.or(self.thinking_budget))
+    }
+
+    fn draw(&self) -> Draw {
+        Draw {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            min_p: self.min_p,
+            seed: self.seed,
+            penalties: Some(penalties(self.presence_penalty, self.frequency_penalty, self.repetition_penalty)),
+        }
     }
 }
 

@@ -84,7 +84,47 @@ impl Body {
     }
 
     /// The request, and what its answer needs to know of it.
-    pub(super) fn resolve(self, memory: &Memory) -> Result<(Request, Asked), Error> {
+    pub(super) fn resolve(mut self, memory: &Memory) -> Result<(Request, Asked), Error> {
+        self.check()?;
+        let (talk, input) = self.talk(memory)?;
+        let think = self.thinking().resolve()?;
+        let draw = self.draw();
+        let (schema, is_object) = self.format()?;
+        let demands = Demands {
+            format: format(schema.as_deref(), is_object),
+            parallel: self.parallel_tool_calls != Some(false),
+            grammars: talk.names.grammars.clone(),
+            ..Demands::default()
+        };
+        let store = self.store != Some(false);
+        let before = self.before().map(str::to_owned);
+        let asked = Asked {
+            echo: self.echo(store),
+            shows_reasoning: self.summary().is_some(),
+            names: talk.names,
+            keep: store.then(|| Kept { before, input, ..Kept::default() }),
+        };
+        let tool_choice = ToolChoice::new(self.tool_choice.as_deref());
+        let system: Vec<String> = self.instructions.into_iter().chain(talk.system).filter(|s| !s.is_empty()).collect();
+        let request = Request {
+            model: self.model,
+            conversation: conversation(&system, talk.tools, schema, talk.messages),
+            think,
+            sampling: draw.sampling(think),
+            seed: draw.given_seed(),
+            max_tokens: self.max_output_tokens.or(self.max_tokens).map(|n| n.min(u32::MAX.into()) as usize),
+            stop: stops("stop", self.stop.map(TextOr::into_list).unwrap_or_default())?,
+            tool_choice: asked.names.choice(tool_choice),
+            demands,
+            bias: Vec::new(),
+            logprobs: None,
+            steering: self.steering,
+        };
+        Ok((request, asked))
+    }
+
+    /// Refuses what cannot be done here, and what is too large to be told back.
+    fn check(&self) -> Result<(), Error> {
         if self.conversation.is_some() {
             let instead = "send the whole conversation as input, or go on from a previous_response_id";
             return Err(Error::Invalid(format!("conversation: conversations are not kept here; {instead}")));
@@ -94,12 +134,21 @@ impl Body {
                 return Err(Error::Invalid(format!("{name}: more than {MAX_FIELD} bytes")));
             }
         }
+        Ok(())
+    }
+
+    /// The response that this one goes on from.
+    fn before(&self) -> Option<&str> {
+        self.previous_response_id.as_deref().filter(|id| !id.is_empty())
+    }
+
+    /// All that was said, and what of it is new, as JSON. Takes the tools.
+    fn talk<'m>(&mut self, memory: &'m Memory) -> Result<(Talk<'m>, String), Error> {
         let mut talk = Talk::new(memory);
-        let tool_choice = ToolChoice::new(self.tool_choice.as_deref());
-        let tools = self.tools.filter(|_| tool_choice != ToolChoice::None).map(|tools| tools.0).unwrap_or_default();
+        let offers = ToolChoice::new(self.tool_choice.as_deref()) != ToolChoice::None;
+        let tools = self.tools.take().filter(|_| offers).map(|tools| tools.0).unwrap_or_default();
         talk.tools = talk.names.offer(tools)?;
-        let before = self.previous_response_id.as_deref().filter(|id| !id.is_empty());
-        for kept in before.map(|id| memory.up_to(id)).transpose()?.unwrap_or_default() {
+        for kept in self.before().map(|id| memory.up_to(id)).transpose()?.unwrap_or_default() {
             read(&kept.input, &mut talk)?;
             read(&kept.output, &mut talk)?;
         }
@@ -108,70 +157,55 @@ impl Body {
         if talk.messages.is_empty() && talk.system.is_empty() {
             return Err(Error::Invalid("input: the list is empty, there is nothing to answer".into()));
         }
-        let system: Vec<String> = self.instructions.into_iter().chain(talk.system).filter(|s| !s.is_empty()).collect();
+        Ok((talk, input.to_owned()))
+    }
 
-        let (effort, summary) = self.reasoning.map_or((None, None), |r| (r.effort, r.summary.or(r.generate_summary)));
-        let think = Thinking {
-            enabled: None,
-            effort: effort.clone().map(|effort| ("reasoning.effort", effort)),
-            model: self.model.clone(),
-        };
-        let think = think.resolve()?;
-        let Self { temperature, top_p, top_k, min_p, seed, .. } = self;
-        let draw = Draw { temperature, top_p, top_k, min_p, seed, ..Draw::default() };
-        let stop = match self.stop {
-            None => Vec::new(),
-            Some(TextOr::Text(stop)) => vec![stop],
-            Some(TextOr::List(stops)) => stops,
-        };
-        let max_tokens = self.max_output_tokens.or(self.max_tokens);
+    fn effort(&self) -> Option<&str> {
+        self.reasoning.as_ref().and_then(|reasoning| reasoning.effort.as_deref())
+    }
+
+    /// How the client wants to see the reasoning, if it does.
+    fn summary(&self) -> Option<&str> {
+        let reasoning = self.reasoning.as_ref()?;
+        reasoning.summary.as_deref().or(reasoning.generate_summary.as_deref())
+    }
+
+    fn thinking(&self) -> Thinking {
+        let effort = self.effort().map(|effort| ("reasoning.effort", effort.to_owned()));
+        Thinking { enabled: None, effort, model: self.model.clone() }
+    }
+
+    fn draw(&self) -> Draw {
+        let Self { temperature, top_p, top_k, min_p, seed, .. } = *self;
+        Draw { temperature, top_p, top_k, min_p, seed, ..Draw::default() }
+    }
+
+    /// The schema that the answer is to fit, and whether any object will do.
+    fn format(&self) -> Result<(Option<Box<RawValue>>, bool), Error> {
         let text: Option<Text> = self.text.as_deref().map(|text| field("text", text.get())).transpose()?;
         let wanted = text.and_then(|text| text.format);
         let is_object = wanted.as_ref().is_some_and(|f| f.kind.as_deref() == Some("json_object"));
-        let schema = wanted.and_then(|f| f.schema);
-        let demands = Demands {
-            format: format(schema.as_deref(), is_object),
-            parallel: self.parallel_tool_calls != Some(false),
-            grammars: talk.names.grammars.clone(),
-            ..Demands::default()
+        Ok((wanted.and_then(|f| f.schema), is_object))
+    }
+
+    /// The fields that the answer tells back.
+    fn echo(&self, store: bool) -> Value {
+        let value = |json: &Option<Box<RawValue>>| {
+            let json = json.as_deref().filter(|json| json.get().len() <= MAX_FIELD)?;
+            serde_json::from_str::<Value>(json.get()).ok()
         };
-        let value = |json: Option<&RawValue>| {
-            json.filter(|json| json.get().len() <= MAX_FIELD)
-                .and_then(|json| serde_json::from_str::<Value>(json.get()).ok())
-        };
-        let store = self.store != Some(false);
-        let asked = Asked {
-            echo: json!({
-                "max_output_tokens": max_tokens,
-                "parallel_tool_calls": demands.parallel,
-                "metadata": value(self.metadata.as_deref()).unwrap_or_else(|| json!({})),
-                "previous_response_id": before,
-                "reasoning": {"effort": effort, "summary": summary},
-                "store": store,
-                "temperature": temperature.unwrap_or(1.0),
-                "text": value(self.text.as_deref()).unwrap_or_else(|| json!({"format": {"type": "text"}})),
-                "tool_choice": value(self.tool_choice.as_deref()).unwrap_or_else(|| "auto".into()),
-                "top_p": top_p.unwrap_or(1.0),
-            }),
-            shows_reasoning: summary.is_some(),
-            names: talk.names,
-            keep: store.then(|| Kept { before: before.map(str::to_owned), input: input.to_owned(), ..Kept::default() }),
-        };
-        let request = Request {
-            model: self.model,
-            conversation: conversation(&system, talk.tools, schema, talk.messages),
-            think,
-            sampling: draw.sampling(think),
-            seed: draw.given_seed(),
-            max_tokens: max_tokens.map(|n| n.min(u32::MAX.into()) as usize),
-            stop: stops("stop", stop)?,
-            tool_choice: asked.names.choice(tool_choice),
-            demands,
-            bias: Vec::new(),
-            logprobs: None,
-            steering: self.steering,
-        };
-        Ok((request, asked))
+        json!({
+            "max_output_tokens": self.max_output_tokens.or(self.max_tokens),
+            "parallel_tool_calls": self.parallel_tool_calls != Some(false),
+            "metadata": value(&self.metadata).unwrap_or_else(|| json!({})),
+            "previous_response_id": self.before(),
+            "reasoning": {"effort": self.effort(), "summary": self.summary()},
+            "store": store,
+            "temperature": self.temperature.unwrap_or(1.0),
+            "text": value(&self.text).unwrap_or_else(|| json!({"format": {"type": "text"}})),
+            "tool_choice": value(&self.tool_choice).unwrap_or_else(|| "auto".into()),
+            "top_p": self.top_p.unwrap_or(1.0),
+        })
     }
 }
 
