@@ -1,0 +1,138 @@
+/** One start at a time in this process, shared by all that want the same, and remembered if it failed. */
+
+import type { Notify } from "./progress.ts";
+import { Progress } from "./progress.ts";
+import { probe } from "./probe.ts";
+import { type Call, Cancelled, type Ready, up } from "./up.ts";
+
+/** How long a failure answers for itself: Pi tries three times more within seconds. */
+const REMEMBERED_MS = 60_000;
+const UNWIND_MS = 5000;
+
+/** A server that this process has a lease on. */
+export interface Running extends Ready {
+  /** What it was asked for with. */
+  key: string;
+  /** The model's id, as the server told it when it was ready. */
+  identity: string | undefined;
+}
+
+interface Flight {
+  key: string;
+  promise: Promise<Running>;
+  abort: AbortController;
+  waiters: number;
+}
+
+/** What a start needs to know beside its call. */
+export interface Wish {
+  call: Call;
+  /** Where a server is looked for first. */
+  url: string;
+  apiKey: string;
+  notify: Notify;
+  signal: AbortSignal | undefined;
+}
+
+export class Starter {
+  /** Whether a lease may be held, which has to be released. */
+  leased = false;
+  running: Running | undefined;
+  private flight: Flight | undefined;
+  private failure: { key: string; error: Error; at: number } | undefined;
+
+  /** A server that is ready and has the model that was wished. */
+  async ensure(wish: Wish): Promise<Running> {
+    const key = JSON.stringify([wish.call.program, ...wish.call.args]);
+    for (;;) {
+      const flight = this.flight;
+      if (!flight) break;
+      if (flight.key === key && !flight.abort.signal.aborted) return this.join(flight, wish.signal);
+      await this.join(flight, wish.signal).catch((error: unknown) => {
+        if (wish.signal?.aborted) throw error;
+      });
+    }
+    if (this.failure?.key === key && Date.now() - this.failure.at < REMEMBERED_MS) throw this.failure.error;
+    return this.join(this.take(key, wish), wish.signal);
+  }
+
+  /** Forgets a failure: something may have changed. */
+  forget(): void {
+    this.failure = undefined;
+  }
+
+  /** Ends a start that is under way, and waits a little until it has. */
+  async cancel(): Promise<void> {
+    const flight = this.flight;
+    if (!flight) return;
+    flight.abort.abort();
+    const late = new Promise((resolve) => setTimeout(resolve, UNWIND_MS).unref());
+    await Promise.race([flight.promise.catch(() => {}), late]);
+  }
+
+  private take(key: string, wish: Wish): Flight {
+    const abort = new AbortController();
+    const promise = this.begin(key, wish, abort.signal);
+    const flight = { key, promise, abort, waiters: 0 };
+    this.flight = flight;
+    this.failure = undefined;
+    const landed = () => {
+      if (this.flight === flight) this.flight = undefined;
+    };
+    promise.then(landed, (error: unknown) => {
+      landed();
+      if (error instanceof Error && !(error instanceof Cancelled)) this.failure = { key, error, at: Date.now() };
+    });
+    return flight;
+  }
+
+  /** Waits with the others. When the last one has left, the start is given up. */
+  private async join(flight: Flight, signal: AbortSignal | undefined): Promise<Running> {
+    if (signal?.aborted) throw new Cancelled();
+    flight.waiters += 1;
+    let leave = () => {};
+    const left = new Promise<never>((_, reject) => {
+      leave = () => reject(new Cancelled());
+      signal?.addEventListener("abort", leave, { once: true });
+    });
+    try {
+      return await Promise.race([flight.promise, left]);
+    } finally {
+      signal?.removeEventListener("abort", leave);
+      flight.waiters -= 1;
+      if (flight.waiters === 0) flight.abort.abort();
+    }
+  }
+
+  private async begin(key: string, wish: Wish, signal: AbortSignal): Promise<Running> {
+    const { call, apiKey, notify } = wish;
+    const known = this.running?.key === key ? this.running : undefined;
+    const identity = await probe(known?.url ?? wish.url, apiKey);
+    if (known && identity !== undefined && identity === known.identity) return known;
+    // A server that runs already is only asked for a lease, which is no news.
+    const quiet = identity !== undefined && known === undefined && this.running === undefined;
+    const progress = new Progress(notify);
+    try {
+      if (!quiet) progress.show("preparing ds4-server");
+      this.leased = true;
+      const ready = await up(call, (message) => progress.show(message), signal);
+      this.running = { ...ready, key, identity: await probe(ready.url, apiKey) };
+      if (!quiet) notify("ds4-server ready", "info");
+      return this.running;
+    } catch (error) {
+      this.running = undefined;
+      throw error;
+    } finally {
+      progress.end();
+    }
+  }
+}
+
+/** The process' one starter: /reload and /new evaluate the extension anew, and the server is still there. */
+export function sharedStarter(): Starter {
+  const place = globalThis as { [STARTER]?: Starter };
+  place[STARTER] ??= new Starter();
+  return place[STARTER];
+}
+
+const STARTER = Symbol.for("pi-ds4.starter");
