@@ -4,7 +4,6 @@ import { fileURLToPath } from "node:url";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { type KeyId, matchesKey, truncateToWidth, visibleWidth } from "@earendil-works/pi-tui";
 import { extension } from "./src/extension.ts";
-import type { Pi } from "./src/pi.ts";
 
 const TERMINAL = {
   matches: (data: string, key: string) => matchesKey(data, key as KeyId),
@@ -13,5 +12,5 @@ const TERMINAL = {
 };
 
 export default function ds4(pi: ExtensionAPI): void {
-  extension(pi as unknown as Pi, TERMINAL, fileURLToPath(new URL("./pi-ds4-config", import.meta.url)));
+  extension(pi, TERMINAL, fileURLToPath(new URL("./pi-ds4-config", import.meta.url)));
 }
