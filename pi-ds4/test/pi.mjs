@@ -59,6 +59,8 @@ const PARTS = {
     const same = () => home.status().pid === pid && home.status().leases.some((lease) => lease.pid === pi.child.pid);
     const said = pi.notes().length;
     await pi.ask("hello");
+    const thought = home.requests().at(-1).messages.find((message) => message.role === "assistant");
+    check("what was thought goes back once, beside the text", thought?.reasoning_content && thought.content === "15", thought);
     await pi.command({ type: "prompt", message: "/reload-all" });
     check("a reload keeps the lease", same(), home.status());
     await pi.ask("hello");

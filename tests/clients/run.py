@@ -139,7 +139,12 @@ def install_pi(client):
 
 
 def run_pi(client, home, url, prompt):
+    levels = {"off": None, "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
+    compat = {"supportsStore": False, "supportsDeveloperRole": False, "supportsReasoningEffort": True}
+    compat |= {"supportsUsageInStreaming": True, "maxTokensField": "max_tokens", "supportsStrictMode": False}
+    compat |= {"thinkingFormat": "deepseek", "requiresReasoningContentOnAssistantMessages": True}
     model = {"id": MODEL, "reasoning": True, "contextWindow": 100000, "maxTokens": 32000}
+    model |= {"compat": compat, "thinkingLevelMap": levels}
     provider = {"baseUrl": f"{url}/v1", "api": "openai-completions", "apiKey": "any", "models": [model]}
     write(home / ".pi/agent/models.json", {"providers": {"ds4": provider}})
     cli = client.folder / "package/dist/bundle/cli.js"
