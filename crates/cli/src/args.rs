@@ -102,6 +102,7 @@ Examples:
   ds4 -p \"What is 7 + 8?\"                          the built-in model answers
   ds4 -m ds4flash.gguf --nothink -p \"Hello\"         a real model, without thinking
   ds4 serve                                        the same over HTTP, for SDKs and agents
+  ds4 up                                           a server in the background; ds4 down, status, logs, doctor
   ds4 kv --help                                    prefixes that a server keeps on disk
   ds4 lab inspect ds4flash.gguf                    what is in a file
   ds4 lab --help                                   making and measuring models

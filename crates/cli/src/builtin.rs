@@ -5,6 +5,9 @@ use ds4_gguf::File;
 /// A small model of the same architecture, so that the program answers without a download.
 static BYTES: &[u8] = include_bytes!("../../../mini/v4-mini.gguf");
 
+/// What it is called where a file could be named.
+pub(crate) const NAME: &str = "mini";
+
 /// Said when it is used.
 pub(crate) const NOTICE: &str = "no model file: the built-in V4-mini answers, a toy of 9 million parameters. The real V4 Flash \
      is a file from huggingface.co/antirez/deepseek-v4-gguf (81 GB, for 96 GB of memory): start ds4 -m FILE";

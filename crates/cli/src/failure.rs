@@ -30,6 +30,16 @@ impl Failure {
         Self { message: String::new(), code }
     }
 
+    /// A message and its code.
+    pub(crate) fn coded(message: impl Into<String>, code: u8) -> Self {
+        Self { message: message.into(), code }
+    }
+
+    /// What there is to say, on one line.
+    pub(crate) fn message(&self) -> String {
+        self.message.lines().collect::<Vec<_>>().join(" ")
+    }
+
     /// The same, and where what is wrong was said.
     pub(crate) fn with_origin(self, origin: &str) -> Self {
         Self { message: format!("{origin}: {}", self.message), ..self }

@@ -1,18 +1,23 @@
 //! `ds4`: one program for everything.
 //!
-//! Exit codes: 0 success, 1 a failure at run time, 2 bad usage or another instance running, 130 interrupted.
+//! Exit codes: 0 success, 1 a failure at run time, 2 bad usage or another instance running, 130 interrupted;
+//! `ds4 status` says 3 when no server runs.
 
 mod args;
 mod bench;
 mod builtin;
 mod chat;
 mod config;
+mod doctor;
+mod down;
 mod dump;
 mod failure;
 mod interrupt;
 mod kv;
 mod lab;
+mod lease;
 mod lock;
+mod logs;
 mod once;
 mod open;
 mod printer;
@@ -20,7 +25,11 @@ mod progress;
 mod repl;
 mod runtime;
 mod serve;
+mod status;
 mod steering;
+mod supervised;
+mod up;
+mod watched;
 
 use std::process::ExitCode;
 
@@ -42,6 +51,12 @@ fn main() -> ExitCode {
             kv::run(&args)
         }
         Some("serve") => serve::run(&args[2..]),
+        Some("up") => up::run(&args[2..]),
+        Some("down") => down::run(&args[2..]),
+        Some("status") => status::run(&args[2..]),
+        Some("logs") => logs::run(&args[2..]),
+        Some("lease") => lease::run(&args[2..]),
+        Some("doctor") => doctor::run(&args[2..]),
         Some("bench") => bench::run(&args[1..]),
         Some(name @ ("eval" | "agent")) => {
             Err(Failure::usage(format!("{name} is not built yet; ds4 --help lists what there is")))

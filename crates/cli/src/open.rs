@@ -113,10 +113,14 @@ fn warn_of_disk(model: &Model, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `-m`, `$DS4_MODEL`, `./ds4flash.gguf`, or none for the built-in model.
-fn model_path(named: Option<&Path>) -> Option<PathBuf> {
+/// `-m`, `$DS4_MODEL`, `./ds4flash.gguf`, or none for the built-in model, which can also be named.
+pub(crate) fn model_path(named: Option<&Path>) -> Option<PathBuf> {
     let named = named.map(PathBuf::from).or_else(|| std::env::var_os("DS4_MODEL").map(PathBuf::from));
-    named.or_else(|| Some(PathBuf::from("ds4flash.gguf")).filter(|p| p.exists()))
+    match named {
+        Some(path) if path == Path::new(builtin::NAME) => None,
+        Some(path) => Some(path),
+        None => Some(PathBuf::from("ds4flash.gguf")).filter(|p| p.exists()),
+    }
 }
 
 fn open_file(path: Option<&PathBuf>) -> Result<File, Failure> {

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Model and runtime")]
 pub(crate) struct Runtime {
-    /// GGUF model file. Without it: $DS4_MODEL, ./ds4flash.gguf, or the small model built into this program
+    /// GGUF model file, or mini, the small model built into this program. Without it: $DS4_MODEL, ./ds4flash.gguf, or mini
     #[arg(short, long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
 

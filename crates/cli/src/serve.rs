@@ -1,22 +1,26 @@
 //! `ds4 serve`: the server.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use ds4_dialog::Turns;
 use ds4_engine::{Model, Options, Steering};
-use ds4_server::{Config, Keys, LogFormat, Policy, SteeringConfig};
+use ds4_server::{Config, Control, Keys, LogFormat, Policy, SteeringConfig};
+
+use ds4_supervise::Description;
 
 use crate::args::{explain, positive, read_text, refuse_foreign, sessions};
+use crate::builtin;
 use crate::config;
 use crate::failure::Failure;
 use crate::kv::KvFlags;
-use crate::open::Opened;
+use crate::open::{self, Opened};
 use crate::runtime::Runtime;
 use crate::steering::SteeringFlags;
+use crate::watched::Watched;
 
 /// Serves the model over HTTP: the OpenAI chat and responses APIs and the Anthropic messages API.
 #[derive(Debug, Parser)]
@@ -93,6 +97,10 @@ struct Serve {
     #[arg(long, value_name = "DIR", help_heading = "Server")]
     chdir: Option<PathBuf>,
 
+    /// Be the one server of this state directory, as ds4 up starts it: say so in its files, and end when nobody needs it
+    #[arg(long, value_name = "DIR", help_heading = "Server")]
+    state_dir: Option<PathBuf>,
+
     /// How the log on stderr is written: for people, or a JSON object a line
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text", help_heading = "Server")]
     log_format: String,
@@ -153,29 +161,67 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     if let Some(dir) = &serve.chdir {
         std::env::set_current_dir(dir).map_err(|e| Failure::from(format!("--chdir {}: {e}", dir.display())))?;
     }
-    let keys = serve.keys()?;
-    let addresses = ds4_server::addresses(&serve.host, serve.port, keys.is_empty() && !serve.insecure)
-        .map_err(|e| if e.kind() == ErrorKind::PermissionDenied { Failure::usage(e.to_string()) } else { e.into() })?;
-    let prefill_quantum = Duration::from_millis(serve.prefill_quantum);
-    let options = Options { prefill_quantum, save_from: serve.kv.save_from(), ..Options::default() };
-    let opened = Opened::several(&serve.runtime, serve.sessions, options, serve.kv.open()?)?;
-    let Serve { cors, tokens, queue, trace, tool_memory_max_ids, no_tool_constraint, .. } = serve;
-    let constrain = !no_tool_constraint;
-    let steering = serve.steering.open(&opened.model)?.map(|steering| {
-        let Steering { directions, ffn, attention, .. } = steering;
-        SteeringConfig { directions, ffn, attention, policy: serve.dir_steering_policy }
-    });
-    let log = if serve.log_format == "json" { LogFormat::Json } else { LogFormat::Text };
-    let turns = match serve.disable_exact_dsml_tool_replay {
-        true => None,
-        false => Some(Arc::new(remembered(tool_memory_max_ids, &serve.kv, &opened.model)?)),
+    let watched = match &serve.state_dir {
+        Some(dir) => Some(serve.watch(dir)?),
+        None => None,
     };
-    let config = Config { addresses, keys, cors, max_tokens: tokens, queue, turns, trace, constrain, steering, log };
-    ds4_server::run(Arc::new(opened.engine), opened.model, &config)?;
-    Ok(())
+    serve.run(watched.as_ref().map(Watched::control).unwrap_or_default())
 }
 
 impl Serve {
+    /// Becomes the server of a state directory, with a watchdog.
+    fn watch(&self, dir: &Path) -> Result<Watched, Failure> {
+        let path = open::model_path(self.runtime.model.as_deref());
+        let name = path.as_deref().and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned());
+        let description = Description {
+            model_id: name.unwrap_or_else(|| builtin::NAME.into()),
+            model_path: path.map(|path| std::path::absolute(&path).unwrap_or(path)),
+            kv_dir: self.kv.disk_dir().map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.into())),
+            ctx: self.runtime.ctx as u64,
+            port: self.port,
+        };
+        Watched::begin(dir, description)
+    }
+
+    /// Serves until it is asked to end.
+    fn run(self, control: Arc<Control>) -> Result<(), Failure> {
+        let serve = self;
+        let keys = serve.keys()?;
+        let addresses =
+            ds4_server::addresses(&serve.host, serve.port, keys.is_empty() && !serve.insecure).map_err(|e| {
+                if e.kind() == ErrorKind::PermissionDenied { Failure::usage(e.to_string()) } else { e.into() }
+            })?;
+        let prefill_quantum = Duration::from_millis(serve.prefill_quantum);
+        let options = Options { prefill_quantum, save_from: serve.kv.save_from(), ..Options::default() };
+        let opened = Opened::several(&serve.runtime, serve.sessions, options, serve.kv.open()?)?;
+        let Serve { cors, tokens, queue, trace, tool_memory_max_ids, no_tool_constraint, .. } = serve;
+        let constrain = !no_tool_constraint;
+        let steering = serve.steering.open(&opened.model)?.map(|steering| {
+            let Steering { directions, ffn, attention, .. } = steering;
+            SteeringConfig { directions, ffn, attention, policy: serve.dir_steering_policy }
+        });
+        let log = if serve.log_format == "json" { LogFormat::Json } else { LogFormat::Text };
+        let turns = match serve.disable_exact_dsml_tool_replay {
+            true => None,
+            false => Some(Arc::new(remembered(tool_memory_max_ids, &serve.kv, &opened.model)?)),
+        };
+        let config = Config {
+            addresses,
+            keys,
+            cors,
+            max_tokens: tokens,
+            queue,
+            turns,
+            trace,
+            constrain,
+            steering,
+            log,
+            control,
+        };
+        ds4_server::run(Arc::new(opened.engine), opened.model, &config)?;
+        Ok(())
+    }
+
     /// The keys of both flags.
     fn keys(&self) -> Result<Keys, Failure> {
         let mut keys = Keys::default();

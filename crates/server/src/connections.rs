@@ -70,6 +70,11 @@ impl Connections {
         None
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.open().seats.len()
+    }
+
     /// Waits until all have ended.
     pub(crate) async fn ended(&self) {
         while !self.open().seats.is_empty() {

@@ -18,6 +18,7 @@ pub mod anthropic;
 mod body;
 mod calls;
 mod connections;
+mod control;
 mod error;
 mod host;
 mod keys;
@@ -50,6 +51,7 @@ mod wire;
 mod worker;
 mod writing;
 
+pub use control::{Change, Control};
 pub use error::Error;
 pub use keys::Keys;
 pub use listen::{Config, run};

@@ -20,7 +20,10 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::connections::{Connections, Place};
+#[cfg(test)]
+use crate::connections::Connections;
+use crate::connections::Place;
+use crate::control::{Change, Control};
 use crate::routes::{MAX_HEADERS, router};
 use crate::server::Server;
 use crate::source::Source;
@@ -30,8 +33,6 @@ use crate::trace::Trace;
 use crate::worker;
 use crate::{Keys, LogFormat};
 
-/// Most connections at a time. When there are more, those that wait longest for their client make room.
-const MAX_CONNECTIONS: usize = 256;
 /// A connection on which no request comes for so long is closed; most clients close theirs before.
 const IDLE: Duration = Duration::from_secs(120);
 /// How long clients are told that the engine cannot run any more, before the process ends.
@@ -62,6 +63,8 @@ pub struct Config {
     pub steering: Option<SteeringConfig>,
     /// How the log is written.
     pub log: LogFormat,
+    /// How the rest of the program sees the server.
+    pub control: Arc<Control>,
 }
 
 impl Default for Config {
@@ -78,6 +81,7 @@ impl Default for Config {
             constrain: true,
             steering: None,
             log: LogFormat::Text,
+            control: Arc::default(),
         }
     }
 }
@@ -95,10 +99,12 @@ pub fn run(engine: Arc<dyn Source>, model: Arc<Model>, config: &Config) -> io::R
             if let Some(path) = &config.trace {
                 server.log.say(format_args!("prompts and answers are stored in {} (--trace)", path.display()));
             }
-            server.log.say(format_args!("listening at http://{}", listener.local_addr()?));
+            let address = listener.local_addr()?;
+            config.control.tell(Change::Listening(address))?;
+            server.log.say(format_args!("listening at http://{address}"));
             let worker = Arc::clone(&server);
             scope.spawn(move || worker::work(&worker));
-            serve(listener, &server, &mut signals).await
+            serve(listener, &server, &mut signals, &config.control).await
         });
         server.queue.close(); // lets the worker end, however we come here
         result
@@ -114,9 +120,14 @@ async fn bind(config: &Config) -> io::Result<TcpListener> {
 }
 
 /// Accepts connections until the first signal or the engine's end, then waits for those that are there.
-async fn serve(listener: TcpListener, server: &Arc<Server>, signals: &mut Signals) -> io::Result<()> {
+async fn serve(
+    listener: TcpListener,
+    server: &Arc<Server>,
+    signals: &mut Signals,
+    control: &Control,
+) -> io::Result<()> {
     let router = router(Arc::clone(server));
-    let connections = Connections::new(MAX_CONNECTIONS);
+    let connections = &control.connections;
     let (closing, closed) = watch::channel(false);
     let failed = loop {
         let accepted = async {
@@ -126,6 +137,7 @@ async fn serve(listener: TcpListener, server: &Arc<Server>, signals: &mut Signal
         let accepted = tokio::select! {
             accepted = accepted => accepted,
             () = signals.next() => break false,
+            () = control.ended.notified() => break false,
             () = server.failed() => break true,
         };
         match accepted {
@@ -137,6 +149,8 @@ async fn serve(listener: TcpListener, server: &Arc<Server>, signals: &mut Signal
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     };
+    // It ends, whether that can be told or not.
+    let _ = control.tell(Change::Ending);
     drop(listener);
     let _ = closing.send(true); // nobody may be connected
     if failed {

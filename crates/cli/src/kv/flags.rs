@@ -1,6 +1,6 @@
 //! The server's flags that say where prefixes are kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ds4_kv::Tier;
@@ -56,6 +56,11 @@ struct Knobs {
 }
 
 impl KvFlags {
+    /// The folder of `--kv-disk-dir`.
+    pub(crate) fn disk_dir(&self) -> Option<&Path> {
+        self.kv_disk_dir.as_deref()
+    }
+
     /// Refuses what cannot be meant, and says which flags do nothing.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let least = self.kv_cache_min_tokens;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod server;
+pub(crate) mod supervised;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

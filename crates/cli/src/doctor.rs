@@ -1,0 +1,95 @@
+//! `ds4 doctor`: what is wrong, and what this machine can run.
+
+use clap::Parser;
+use ds4_cpu::MachineLimits;
+use ds4_engine::Machine;
+use ds4_supervise::doctor::{self, Recovery};
+
+use crate::failure::Failure;
+use crate::supervised::{Place, failure, parse};
+
+/// Looks at what earlier servers left, and says what this machine can run and how fast.
+#[derive(Debug, Parser)]
+#[command(name = "ds4 doctor", bin_name = "ds4 doctor", no_binary_name = true, disable_help_subcommand = true, after_help = AFTER_HELP)]
+struct Arguments {
+    /// Remove what a dead server left, if nobody changes anything and none lives
+    #[arg(long)]
+    fix: bool,
+}
+
+const AFTER_HELP: &str = "\
+Nothing is ever ended: a process that lives is named, and to end it is your decision (ds4 down, or kill PID).
+Exit codes of --fix: 0 clean, 1 somebody changes something, 2 a server lives.";
+
+/// A published model: its name, its file and the memory it wants in GB, and the GB that one token reads.
+struct Size {
+    name: &'static str,
+    file: u32,
+    memory: u32,
+    token: f64,
+}
+
+/// Sums over the tensors of each file (docs/performance.md): attention, shared experts, output, and the routed experts of one token.
+const SIZES: [Size; 2] = [
+    Size { name: "V4 Flash, 2-bit experts", file: 81, memory: 96, token: 9.3 },
+    Size { name: "V4 Flash, 4-bit experts", file: 153, memory: 192, token: 11.1 },
+];
+
+/// Runs `ds4 doctor` with the arguments that follow it.
+pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
+    let arguments: Arguments = parse(args)?;
+    let Place { dir, .. } = Place::new()?;
+    println!("state directory: {}", dir.root().display());
+    for line in doctor::inspect(&dir).map_err(failure)? {
+        println!("{line}");
+    }
+    if !arguments.fix {
+        machine();
+        return Ok(());
+    }
+    match doctor::recover(&dir).map_err(failure)? {
+        Recovery::AlreadyClean => println!("lifecycle already clean"),
+        Recovery::Cleaned(pid, leases) => {
+            let pid = pid.map(|pid| format!(" of process {pid}")).unwrap_or_default();
+            println!("removed the state{pid} and {leases} leases");
+        }
+        Recovery::StillAlive(pid) => return Err(Failure::coded(format!("refuse: pid {pid} still alive."), 2)),
+        Recovery::LockHeld(owner) => return Err(Failure::coded(format!("the lifecycle lock is held; {owner}"), 1)),
+    }
+    Ok(())
+}
+
+/// What this machine has, and what fits.
+fn machine() {
+    let Some(machine) = Machine::measure() else {
+        println!("memory: unknown");
+        return;
+    };
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    println!("memory: {:.0} GB, {:.0} GB of it free", gigabytes(machine.total), gigabytes(machine.available));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let read = match MachineLimits::measure(threads) {
+        Ok(limits) => {
+            println!(
+                "memory is read at {:.0} GB/s by {threads} threads, measured now, beside whatever else runs",
+                limits.read / 1e9
+            );
+            Some(limits.read / 1e9)
+        }
+        Err(why) => {
+            println!("the rate of memory cannot be measured: {why}");
+            None
+        }
+    };
+    for Size { name, file, memory, token } in SIZES {
+        let fits = machine.total / 1_000_000_000 >= u64::from(memory);
+        let rate =
+            read.filter(|_| fits).map(|read| format!(", at most {:.1} tokens/s", read / token)).unwrap_or_default();
+        let fits = if fits { "fits" } else { "does not fit" };
+        println!("{name} ({file} GB, wants {memory} GB): {fits}{rate}");
+        if cfg!(target_os = "macos") && fits == "fits" && machine.total / 1_000_000_000 < 128 {
+            println!("  let the GPU have it: sudo sysctl iogpu.wired_limit_mb=92000");
+        }
+    }
+    println!("V4-mini (built in): fits");
+}

@@ -1,0 +1,139 @@
+//! A process, and not another one that got its number.
+//!
+//! The kernel is asked for the moment at which a process started, in a form that a change of the clock does not touch. The
+//! form of `ps -o lstart=` is written and read, too, for programs that know nothing else.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Local, NaiveDateTime};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
+
+#[cfg(target_os = "linux")]
+#[path = "process/linux.rs"]
+mod system;
+#[cfg(not(target_os = "linux"))]
+#[path = "process/other.rs"]
+mod system;
+
+pub use system::command_line;
+
+/// When a process started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// What no other process with its number has: on Linux boot and clock ticks since then, elsewhere the second.
+    pub exact: String,
+    /// As `LC_ALL=C ps -o lstart=` says it.
+    pub shown: String,
+}
+
+/// How far the two ways of `ps` to compute the second may be apart.
+const ROUNDING: i64 = 2;
+/// How `ps` writes it.
+const LSTART: &str = "%a %b %e %H:%M:%S %Y";
+
+/// When a process started; none where there is none, where it has ended, and where the system does not say.
+pub fn start_of(pid: u32) -> Option<Start> {
+    system::start_of(pid)
+}
+
+/// Whether there is a process of this number that has not ended.
+pub fn is_alive(pid: u32) -> bool {
+    let Some(process) = number(pid) else { return false };
+    match rustix::process::test_kill_process(process) {
+        Ok(()) | Err(Errno::PERM) => !system::has_ended(pid),
+        Err(_) => false,
+    }
+}
+
+/// Whether the process of which a file says these starts is there. What the system does not say counts as right.
+pub fn is_same(pid: u32, exact: Option<&str>, shown: Option<&str>) -> bool {
+    if !is_alive(pid) {
+        return false;
+    }
+    let Some(start) = start_of(pid) else { return is_alive(pid) };
+    match (exact, shown) {
+        (Some(exact), _) => exact == start.exact,
+        (None, Some(shown)) => seconds_apart(shown, &start.shown).is_some_and(|apart| apart <= ROUNDING),
+        (None, None) => true,
+    }
+}
+
+fn seconds_apart(a: &str, b: &str) -> Option<i64> {
+    let read = |text: &str| NaiveDateTime::parse_from_str(text.trim(), LSTART).ok();
+    Some((read(a)? - read(b)?).num_seconds().abs())
+}
+
+/// A moment as `ps` writes it.
+pub(crate) fn lstart(since_1970: Duration) -> String {
+    let time = DateTime::from_timestamp(since_1970.as_secs() as i64, 0).unwrap_or_default();
+    time.with_timezone(&Local).format(LSTART).to_string()
+}
+
+/// Asks a process to end. Whether there was one.
+pub(crate) fn terminate(pid: u32) -> bool {
+    number(pid).is_some_and(|pid| rustix::process::kill_process(pid, Signal::TERM).is_ok())
+}
+
+/// Ends a process. Whether there was one.
+pub(crate) fn kill(pid: u32) -> bool {
+    number(pid).is_some_and(|pid| rustix::process::kill_process(pid, Signal::KILL).is_ok())
+}
+
+/// Never 0 or negative, which are groups of processes.
+fn number(pid: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(pid).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_process_is_itself_and_no_other() {
+        let pid = std::process::id();
+        let start = start_of(pid).unwrap();
+        assert!(is_alive(pid) && is_same(pid, Some(&start.exact), None) && is_same(pid, None, Some(&start.shown)));
+        assert!(
+            is_same(pid, Some(&start.exact), Some("Thu Jan  1 00:00:00 1970")),
+            "the clock was set, it is the same"
+        );
+        assert!(!is_same(pid, Some("another boot/7"), Some(&start.shown)), "the number was given again");
+        assert!(!is_same(pid, None, Some("Thu Jan  1 00:00:00 1970")) && !is_same(pid, None, Some("nonsense")));
+        assert!([0, u32::MAX, 1 << 31, i32::MAX as u32].iter().all(|&pid| !is_alive(pid)));
+    }
+
+    #[test]
+    fn ps_says_the_same() {
+        let pid = std::process::id();
+        let said = Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).env("LC_ALL", "C").output();
+        let Ok(said) = said.map(|output| String::from_utf8(output.stdout).unwrap()) else { return };
+        assert!(is_same(pid, None, Some(&said)), "{said:?} {:?}", start_of(pid));
+    }
+
+    #[test]
+    fn who_has_ended_is_gone_even_before_its_parent_looks() {
+        let mut child = Command::new("sleep").arg("100").spawn().unwrap();
+        let start = start_of(child.id()).unwrap();
+        assert!(is_same(child.id(), Some(&start.exact), None));
+        // It is empty for a moment after exec.
+        while !command_line(child.id()).unwrap().ends_with("100") {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(kill(child.id()));
+        while is_alive(child.id()) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!is_same(child.id(), Some(&start.exact), Some(&start.shown)));
+        child.wait().unwrap();
+        assert!(!is_alive(child.id()) && !kill(child.id()));
+    }
+
+    #[test]
+    fn seconds_are_compared_with_room_for_rounding() {
+        let (a, b) = ("Sun Nov  1 23:59:59 2026", "Mon Nov  2 00:00:01 2026");
+        assert_eq!(seconds_apart(a, b), Some(2));
+        assert_eq!(seconds_apart(a, "Sun Nov 99 23:59:59 2026"), None);
+    }
+}
