@@ -17,7 +17,7 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     Part { name: "fuzz", run: fuzz },
     Part { name: "calls", run: calls },
     Part { name: "schemas", run: schemas },
@@ -30,6 +30,7 @@ const PARTS: [Part; 12] = [
     Part { name: "skills", run: skills },
     Part { name: "document", run: document },
     Part { name: "hostile", run: hostile },
+    Part { name: "supervise", run: supervise },
 ];
 
 /// Runs the parts named, or all.
@@ -38,7 +39,7 @@ pub(crate) fn run(arguments: &[String]) -> bool {
     let named: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
     if let Some(unknown) = named.iter().find(|n| PARTS.iter().all(|p| p.name != n.as_str())) {
         eprintln!(
-            "xtask: no part called {unknown}; there are fuzz, calls, schemas, damage, kills, churn, bits, families, context, skills, document, hostile"
+            "xtask: no part called {unknown}; there are fuzz, calls, schemas, damage, kills, churn, bits, families, context, skills, document, hostile, supervise"
         );
         return false;
     }
@@ -184,6 +185,13 @@ fn hostile(slice: bool) -> Outcome {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("ulimit -n \"$(ulimit -Hn)\"; exec {test}")]).envs(settings);
     outcome(succeeds(&mut shell))
+}
+
+/// Ten who start, need, stop and kill the one server at once; `DS4_SOAK_SECONDS` says for how long.
+fn supervise(slice: bool) -> Outcome {
+    let (seconds, kills) = if slice { ("20", "20") } else { ("600", "300") };
+    let seconds = std::env::var("DS4_SOAK_SECONDS").unwrap_or_else(|_| seconds.into());
+    outcome(test("ds4", "supervise_race", "", &[("DS4_SOAK_SECONDS", &seconds), ("DS4_UP_KILLS", kills)]))
 }
 
 /// One test binary, optimised, with settings in its environment.

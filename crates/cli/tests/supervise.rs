@@ -116,8 +116,7 @@ fn a_server_that_was_killed_is_replaced() {
     place.up(&[]);
     let pid = place.pid();
     signal("KILL", pid);
-    place.wait_for_end(pid);
-    assert_eq!(place.state(), "stale");
+    place.wait("its end", || place.state() == "stale");
     place.up(&[]);
     assert_ne!(place.pid(), pid);
     assert!(
@@ -158,6 +157,32 @@ fn a_server_that_is_stopping_is_waited_for() {
     assert_eq!(said.code, 0);
     assert!(!is_alive(first), "it had its time");
     assert_eq!(place.state(), "running");
+}
+
+#[test]
+fn a_server_of_which_it_was_only_said_that_it_ends_is_asked_to() {
+    let place = Place::new();
+    place.up(&[]);
+    let first = place.pid();
+    // What a `down` leaves that is killed between word and deed.
+    let mut state: Value = serde_json::from_slice(&std::fs::read(place.file("server.json")).unwrap()).unwrap();
+    state["stopping"] = true.into();
+    std::fs::write(place.file("server.json"), state.to_string()).unwrap();
+    assert_eq!(place.state(), "stopping");
+    place.up(&[]);
+    assert!(!is_alive(first) && place.pid() != first);
+    assert!(place.log().contains("shutting down after the running requests") && !place.log().contains("killing"));
+}
+
+#[test]
+fn a_server_whose_lock_file_was_removed_is_found_all_the_same() {
+    let place = Place::new();
+    place.up(&[]);
+    let pid = place.pid();
+    std::fs::remove_file(place.file("server.lock")).unwrap();
+    place.up(&[]);
+    assert_eq!(place.pid(), pid);
+    assert_eq!(place.ds4(&["down"]).answer(), format!("stopped ds4-server (pid {pid})\n"));
 }
 
 #[test]
@@ -278,7 +303,7 @@ fn doctor_looks_cleans_and_refuses() {
     assert!(looked.contains("\nprocess: alive, ds4-server serve --state-dir "), "{looked}");
     place.ds4(&["doctor", "--fix"]).fails(2, &format!("ds4: refuse: pid {pid} still alive."));
     signal("KILL", pid);
-    place.wait_for_end(pid);
+    place.wait("its end", || place.state() == "stale");
     std::fs::create_dir(place.file("lock")).unwrap();
     let owner = json!({"managedBy": "pi-sd4-provider", "pid": std::process::id()});
     std::fs::write(place.file("lock/owner.json"), owner.to_string()).unwrap();

@@ -4,7 +4,10 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use crate::observe::{Server, is_ds4_server};
-use crate::{Error, LifecycleLock, StateDir, Stop, Timings, log, process, write_json};
+use crate::{Error, FileLock, LifecycleLock, StateDir, Stop, Timings, http, log, process, write_json};
+
+/// A server that was asked to end takes no requests any more by then.
+const HEARD: Duration = Duration::from_secs(1);
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,9 +81,20 @@ pub(crate) fn ask(dir: &StateDir, server: &Server) -> Result<(), Error> {
 pub(crate) fn wait(dir: &StateDir, server: &Server, end: End, timings: &Timings, stop: &Stop) -> Result<(), Error> {
     let Some(pid) = server.pid() else { return Ok(()) };
     let start = process::start_of(pid);
-    let is_gone = || start.is_none() || process::start_of(pid) != start;
+    // The last of its threads gives the lock back, after the first has ended.
+    let holds = || FileLock::holder(&dir.server_lock()).is_ok_and(|holder| holder == Some(pid));
+    let is_gone = || (start.is_none() || process::start_of(pid) != start) && !holds();
     let grace = if end == End::Killed { Duration::ZERO } else { timings.shutdown_grace };
-    if !stop.wait(grace, is_gone)? {
+    let first = grace.min(HEARD);
+    let mut gone = stop.wait(first, is_gone)?;
+    if !gone && end == End::Asked {
+        if server.record().is_some_and(|record| http::is_ready(&record.base_url)) {
+            // Whoever said that it ends was killed before it was asked to.
+            process::terminate(pid);
+        }
+        gone = stop.wait(grace - first, is_gone)?;
+    }
+    if !gone {
         log::append(dir, "ds4", &format!("killing ds4-server (pid {pid})"));
         process::kill(pid);
         if !stop.wait(timings.kill_wait, is_gone)? {

@@ -4,6 +4,9 @@ use crate::process;
 use crate::records::{MANAGED_BY, ServerRecord};
 use crate::{Error, FileLock, Found, StateDir, read_json};
 
+/// How the URLs of servers without a lock begin.
+const LOCAL: [&str; 3] = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"];
+
 /// The server of a state directory.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Server {
@@ -11,7 +14,7 @@ pub(crate) enum Server {
     None { stale: Option<String> },
     /// This process holds the lock; it may not have said anything about itself yet.
     Ours { pid: u32, record: Option<ServerRecord> },
-    /// One without the lock: an earlier program's, or one that was adopted.
+    /// One without the lock: another program's, one that was adopted, or one whose lock file was removed.
     Foreign(ServerRecord),
 }
 
@@ -58,14 +61,13 @@ impl Server {
     }
 }
 
-/// Whether a record is of a server that knows nothing of our lock and is there: its start is the one that was written, or,
-/// where none was, its command line is a ds4-server's.
+/// Whether a record is of a server without the lock that is there: one that knows nothing of it, or whose lock file somebody
+/// removed. Its start is the one that was written, or, where none was, its command line is a ds4-server's.
 fn is_foreign_server(record: &ServerRecord) -> bool {
     record.managed_by == MANAGED_BY
+        && LOCAL.iter().any(|begin| record.base_url.starts_with(begin))
         && record.lives()
         && (record.process_start_exact.is_some() || is_ds4_server(record.pid))
-        // One that had the lock and has it no more is ending.
-        && !record.holds_lock
 }
 
 /// Whether a process was started as a ds4-server.

@@ -51,7 +51,6 @@ impl Presence {
             model_path: about.model_path,
             kv_dir: about.kv_dir,
             ctx: Some(about.ctx),
-            holds_lock: true,
             starting: true,
             ..ServerRecord::of(std::process::id())
         };

@@ -54,9 +54,6 @@ pub struct ServerRecord {
     /// The same for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at_iso: Option<String>,
-    /// It holds `server.lock` for its whole life.
-    #[serde(skip_serializing_if = "is_false")]
-    pub holds_lock: bool,
     /// It does not listen yet.
     #[serde(skip_serializing_if = "is_false")]
     pub starting: bool,

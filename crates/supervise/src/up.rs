@@ -283,7 +283,8 @@ impl Up<'_> {
         let mine = self.child.as_ref().map(Child::id);
         loop {
             let now = match server {
-                Server::Foreign(record) if record.pid == 0 || record.lives() => server.clone(),
+                // Nothing could be written of one whose process is unknown.
+                Server::Foreign(record) if record.pid == 0 => server.clone(),
                 _ => Server::of(self.dir)?,
             };
             if now.pid() != server.pid() || now.is_stopping() {

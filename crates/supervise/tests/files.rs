@@ -164,6 +164,7 @@ fn a_state_that_makes_no_sense_is_stale_and_says_why() {
         ("{}", "process 0 is gone"),
         ("{\"managedBy\": \"pi-sd4-provider\", \"pid\": 1, \"processStart\": \"never\"}", "process 1 is gone"),
         ("{\"managedBy\": \"pi-sd4-provider\", \"pid\": 4294967295}", "is gone"),
+        ("{\"managedBy\": \"pi-sd4-provider\", \"pid\": 1, \"baseUrl\": \"http://example.org:1\"}", "is gone"),
         (huge.as_str(), "larger than"),
     ];
     for (text, reason) in texts {
@@ -191,7 +192,7 @@ proptest! {
         lease::take(&dir, std::process::id(), "/").unwrap();
         let state = json!({
             "managedBy": MANAGED_BY, "pid": std::process::id(), "processStartExact": start.exact, "baseUrl": "http://127.0.0.1:1",
-            "args": ["serve"], "startedAt": 1, "holdsLock": true,
+            "args": ["serve"], "startedAt": 1,
         });
         write_json(&dir.server(), &state).unwrap();
         let path = if leased { dir.lease(std::process::id()) } else { dir.server() };
@@ -202,8 +203,9 @@ proptest! {
         std::fs::write(&path, bytes).unwrap();
         let found = status(&dir, &Timings::default()).unwrap();
         prop_assert!(found.leases.len() <= 1);
-        // The lock is not held, so whatever it says, this process is no server.
+        // Nobody answers there, and nobody else is taken for it.
         prop_assert!(matches!(found.state, State::Stale | State::Starting), "{:?}", found.state);
+        prop_assert!(found.pid.is_none_or(|pid| pid == std::process::id()));
         lease::prune(&dir);
         doctor::inspect(&dir).unwrap();
     }
