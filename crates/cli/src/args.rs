@@ -101,6 +101,7 @@ Without -p or --prompt-file, ds4 starts a conversation; /help lists its commands
 Examples:
   ds4 -p \"What is 7 + 8?\"                          the built-in model answers
   ds4 -m ds4flash.gguf --nothink -p \"Hello\"         a real model, without thinking
+  ds4 pull                                         downloads the V4 Flash that fits this machine (ds4 models lists all)
   ds4 serve                                        the same over HTTP, for SDKs and agents
   ds4 up                                           a server in the background; ds4 down, status, logs, doctor
   ds4 kv --help                                    prefixes that a server keeps on disk

@@ -18,10 +18,12 @@ mod lab;
 mod lease;
 mod lock;
 mod logs;
+mod models;
 mod once;
 mod open;
 mod printer;
 mod progress;
+mod pull;
 mod repl;
 mod runtime;
 mod serve;
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
         Some("logs") => logs::run(&args[2..]),
         Some("lease") => lease::run(&args[2..]),
         Some("doctor") => doctor::run(&args[2..]),
+        Some("pull") => pull::run(&args[1..]),
+        Some("models") => models::run(&args[1..]),
         Some("bench") => bench::run(&args[1..]),
         Some(name @ ("eval" | "agent")) => {
             Err(Failure::usage(format!("{name} is not built yet; ds4 --help lists what there is")))

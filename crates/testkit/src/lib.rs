@@ -5,6 +5,7 @@
 //! other shapes can be run through the same tests.
 
 pub mod checkpoint;
+pub mod host;
 #[cfg(feature = "s3")]
 pub mod s3;
 
