@@ -13,7 +13,7 @@ use crate::steering::SteeringFlags;
 
 /// Runs DeepSeek V4 locally: one prompt with -p, a conversation without.
 #[derive(Debug, Parser)]
-#[command(name = "ds4", disable_help_subcommand = true, after_help = AFTER_HELP)]
+#[command(name = "ds4", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) runtime: Runtime,
@@ -101,12 +101,13 @@ Without -p or --prompt-file, ds4 starts a conversation; /help lists its commands
 Examples:
   ds4 -p \"What is 7 + 8?\"                          the built-in model answers
   ds4 -m ds4flash.gguf --nothink -p \"Hello\"         a real model, without thinking
-  ds4 pull                                         downloads the V4 Flash that fits this machine (ds4 models lists all)
+  ds4 pull                                         downloads V4 Flash; ds4 models lists all
   ds4 serve                                        the same over HTTP, for SDKs and agents
   ds4 up                                           a server in the background; ds4 down, status, logs, doctor
   ds4 kv --help                                    prefixes that a server keeps on disk
   ds4 lab inspect ds4flash.gguf                    what is in a file
   ds4 lab --help                                   making and measuring models
+  ds4 man                                          the manual page; ds4 completions for shells
 
 Environment: DS4_MODEL (model file), DS4_THREADS (threads), DS4_LOCK_FILE (instance lock, /tmp/ds4.lock).
 Exit codes: 0 success, 1 failure, 2 bad usage or another instance running, 130 interrupted.";

@@ -27,7 +27,7 @@ const STEERING: &[(&[&str], &str)] = &[(
 
 /// Measures prefill and decode at growing context lengths and prints a table (CSV).
 #[derive(Parser)]
-#[command(name = "ds4 bench", disable_help_subcommand = true)]
+#[command(name = "ds4 bench", bin_name = "ds4 bench", disable_help_subcommand = true)]
 struct Bench {
     /// Text to read, taken as it is; at least --ctx-max tokens
     #[arg(long, value_name = "FILE")]
@@ -89,10 +89,15 @@ struct Bench {
     runtime: Runtime,
 }
 
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    Bench::command()
+}
+
 /// `ds4 bench …`
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let words = words(args)?;
-    let matches = Bench::command().try_get_matches_from(words).map_err(|e| explain("ds4 bench", &e))?;
+    let matches = command().try_get_matches_from(words).map_err(|e| explain("ds4 bench", &e))?;
     let mut bench = Bench::from_arg_matches(&matches).map_err(|e| explain("ds4 bench", &e))?;
     if matches.value_source("ctx") == Some(ValueSource::CommandLine) {
         return Err(Failure::usage("--ctx: a benchmark's context is --ctx-alloc"));

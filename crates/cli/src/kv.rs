@@ -18,7 +18,7 @@ pub(crate) use flags::KvFlags;
 
 /// Looks after the prefixes that a server keeps (--kv-disk-dir, --kv-store).
 #[derive(Parser)]
-#[command(name = "ds4 kv", disable_help_subcommand = true, after_help = AFTER_HELP)]
+#[command(name = "ds4 kv", bin_name = "ds4 kv", disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct Kv {
     #[command(subcommand)]
     command: Command,
@@ -91,9 +91,14 @@ enum Command {
     },
 }
 
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    Kv::command()
+}
+
 /// `ds4 kv …`
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
-    let matches = Kv::command().try_get_matches_from(args).map_err(|e| explain("ds4 kv", &e))?;
+    let matches = command().try_get_matches_from(args).map_err(|e| explain("ds4 kv", &e))?;
     match Kv::from_arg_matches(&matches).map_err(|e| explain("ds4 kv", &e))?.command {
         Command::Ls { place } => list(&*open_store(&place)?),
         Command::Show { place, key, model } => show(&*open_store(&place)?, &key, model.as_deref()),

@@ -17,7 +17,7 @@ use crate::progress::Bar;
 
 /// Making and measuring models.
 #[derive(Parser)]
-#[command(name = "ds4 lab", disable_help_subcommand = true)]
+#[command(name = "ds4 lab", bin_name = "ds4 lab", disable_help_subcommand = true)]
 struct Lab {
     #[command(subcommand)]
     command: Command,
@@ -171,9 +171,14 @@ fn small_format(text: &str) -> Result<Format, String> {
     }
 }
 
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    Lab::command()
+}
+
 /// `ds4 lab …`
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
-    let matches = Lab::command().try_get_matches_from(args).map_err(|e| explain("ds4 lab", &e))?;
+    let matches = command().try_get_matches_from(args).map_err(|e| explain("ds4 lab", &e))?;
     match Lab::from_arg_matches(&matches).map_err(|e| explain("ds4 lab", &e))?.command {
         Command::Inspect(args) => inspect_file(&args),
         Command::Synth(args) => write_synth(&args),

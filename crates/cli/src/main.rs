@@ -7,6 +7,8 @@ mod args;
 mod bench;
 mod builtin;
 mod chat;
+mod commands;
+mod completions;
 mod config;
 mod doctor;
 mod down;
@@ -18,6 +20,7 @@ mod lab;
 mod lease;
 mod lock;
 mod logs;
+mod manual;
 mod models;
 mod once;
 mod open;
@@ -59,6 +62,8 @@ fn main() -> ExitCode {
         Some("logs") => logs::run(&args[2..]),
         Some("lease") => lease::run(&args[2..]),
         Some("doctor") => doctor::run(&args[2..]),
+        Some("completions") => completions::run(&args[1..]),
+        Some("man") => manual::run(&args[1..]),
         Some("pull") => pull::run(&args[1..]),
         Some("models") => models::run(&args[1..]),
         Some("bench") => bench::run(&args[1..]),

@@ -14,7 +14,7 @@ use crate::pull::{Place, failure};
 
 /// Lists the models that can be pulled by name, and the files that are there.
 #[derive(Parser)]
-#[command(name = "ds4 models", disable_help_subcommand = true, after_help = AFTER_HELP)]
+#[command(name = "ds4 models", bin_name = "ds4 models", disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct Models {
     #[command(flatten)]
     place: Place,
@@ -25,8 +25,9 @@ struct Models {
 }
 
 const AFTER_HELP: &str = "\
-The model marked with * is the one to which the link ds4flash.gguf points. \"fits\" says whether this machine's memory is
-enough; a model that does not fit can be run from the disk, slowly, with --allow-oversubscribe.
+The model marked with * is the one to which the link ds4flash.gguf points. \"fits\" says
+whether this machine's memory is enough; a model that does not fit can be run from the
+disk, slowly, with --allow-oversubscribe.
 
   ds4 pull NAME       download one, or go on downloading
   ds4 -m FILE         run one";
@@ -41,9 +42,14 @@ struct Row {
     linked: bool,
 }
 
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    Models::command()
+}
+
 /// `ds4 models …`
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
-    let matches = Models::command().try_get_matches_from(args).map_err(|e| explain("ds4 models", &e))?;
+    let matches = command().try_get_matches_from(args).map_err(|e| explain("ds4 models", &e))?;
     let models = Models::from_arg_matches(&matches).map_err(|e| explain("ds4 models", &e))?;
     let store = models.place.store().map_err(|e| failure(&e))?;
     let ram = Machine::measure().map(|machine| machine.total);

@@ -18,7 +18,7 @@ use display::Display;
 
 /// Downloads a model, or finds it where it is, and prints its path.
 #[derive(Parser)]
-#[command(name = "ds4 pull", disable_help_subcommand = true, after_help = AFTER_HELP)]
+#[command(name = "ds4 pull", bin_name = "ds4 pull", disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct Pull {
     /// A name of `ds4 models`, hf://OWNER/REPOSITORY/FILE, a URL, or the path of a file [default: what fits this machine's
     /// memory]
@@ -50,9 +50,10 @@ pub(crate) struct Place {
 }
 
 const AFTER_HELP: &str = "\
-A download can be stopped at any time; the same command goes on where it was. A file gets its name when it is whole, has the
-published SHA-256 and is a GGUF. What is there is not downloaded again, and two pulls of one file do it once. Models that
-answer by themselves get the link ds4flash.gguf; drafting weights (mtp) leave it alone.
+A download can be stopped at any time; the same command goes on where it was. A file gets
+its name when it is whole, has the published SHA-256 and is a GGUF. What is there is not
+downloaded again, and two pulls of one file do it once. Models that answer by themselves
+get the link ds4flash.gguf; drafting weights (mtp) leave it alone.
 
 Examples:
   ds4 pull                                    what fits this machine, and why
@@ -60,24 +61,29 @@ Examples:
   ds4 pull hf://owner/repository/file.gguf    any GGUF of Hugging Face
   ds4 -m \"$(ds4 pull q2-imatrix)\" -p Hello    download and run
 
-Environment: HF_TOKEN, HF_HOME, HF_ENDPOINT (a mirror), DS4_GGUF_DIR, DS4_DIR, HTTPS_PROXY, ALL_PROXY, NO_PROXY.
+Environment: HF_TOKEN, HF_HOME, HF_ENDPOINT (a mirror), DS4_GGUF_DIR, DS4_DIR,
+HTTPS_PROXY, ALL_PROXY, NO_PROXY.
 Exit codes: 0 success, 1 failure, 2 bad usage, 130 interrupted.";
 
 impl Place {
     /// The store that they say.
     pub(crate) fn store(&self) -> Result<Store, Error> {
-        let moved = std::env::var_os("DS4_GGUF_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-        let folder = match self.dir.clone().or(moved) {
-            Some(folder) => folder,
+        let folder = match &self.dir {
+            Some(folder) => folder.clone(),
             None => Store::at(&Store::state_dir(&|name| std::env::var_os(name))?).folder().into(),
         };
         Ok(Store::new(&folder, self.link.as_deref()))
     }
 }
 
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    Pull::command()
+}
+
 /// `ds4 pull …`
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
-    let matches = Pull::command().try_get_matches_from(args).map_err(|e| explain("ds4 pull", &e))?;
+    let matches = command().try_get_matches_from(args).map_err(|e| explain("ds4 pull", &e))?;
     let pull = Pull::from_arg_matches(&matches).map_err(|e| explain("ds4 pull", &e))?;
     interrupt::install()?;
     let mut display = Display::new(pull.json);

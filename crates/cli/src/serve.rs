@@ -146,10 +146,15 @@ limits and errors.";
 const LATER: &[(&[&str], &str)] =
     &[(&["-mt", "--mt", "--mpp"], "chooses Metal kernels, and this build has only the CPU")];
 
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    Serve::command()
+}
+
 /// Runs `ds4 serve` with the arguments that follow it.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     args.iter().try_for_each(|arg| refuse_foreign(arg, LATER))?;
-    let command = Serve::command();
+    let command = command();
     let settings = config::settle(&command, args)?;
     let serve = Serve::from_arg_matches(&settings.matches).map_err(|e| explain("ds4 serve", &e))?;
     if serve.print_config {

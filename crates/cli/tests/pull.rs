@@ -176,7 +176,7 @@ fn ctrl_c_keeps_what_came_and_says_how_to_go_on() {
     assert!(killed.success());
     let said = said(child.wait_with_output().unwrap());
     let kept =
-        format!("ds4: interrupted; 0.0 GB are kept in {}, and the same command goes on from there", part.display());
+        format!("ds4: interrupted; 5.0 MB are kept in {}, and the same command goes on from there", part.display());
     said.fails(130, &kept);
     assert_eq!(said.out, "");
     pull(&home, &host, &[ASKED]).answer();

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::progress::bytes;
+
 /// Why there is no model file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,10 +34,10 @@ pub enum Error {
     },
     /// The disk has no room.
     #[error(
-        "{}: {:.1} GB free, {:.1} GB needed; make room, or put the model elsewhere with --dir or DS4_GGUF_DIR",
+        "{}: {} free, {} needed; make room, or put the model elsewhere with --dir or DS4_GGUF_DIR",
         folder.display(),
-        *free as f64 / 1e9,
-        *needed as f64 / 1e9
+        bytes(*free),
+        bytes(*needed)
     )]
     Space {
         /// Where the file would lie.
@@ -55,8 +57,8 @@ pub enum Error {
     },
     /// The caller asked to stop.
     #[error(
-        "interrupted; {:.1} GB are kept in {}, and the same command goes on from there",
-        *kept as f64 / 1e9,
+        "interrupted; {} are kept in {}, and the same command goes on from there",
+        bytes(*kept),
         part.display()
     )]
     Interrupted {

@@ -81,7 +81,8 @@ pub fn short(text: &str) -> String {
     }
 }
 
-fn bytes(n: u64) -> String {
+/// A size for people.
+pub(crate) fn bytes(n: u64) -> String {
     match n {
         0..1_000_000 => format!("{:.0} kB", n as f64 / 1e3),
         1_000_000..1_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
