@@ -63,7 +63,7 @@ pub(crate) fn client(url: &Url, patience: &Patience) -> Result<Client, Error> {
         .http1_only();
     // No proxy stands between a machine and itself.
     let builder = if is_local(url) { builder.no_proxy() } else { builder };
-    builder.build().map_err(|e| Error::Usage(format!("no connection can be made: {}", innermost(&e))))
+    builder.build().map_err(|e| Error::Usage(format!("no connection can be made: {}", innermost(e))))
 }
 
 impl Request<'_> {
@@ -102,10 +102,19 @@ impl Request<'_> {
         }
         match tokio::time::timeout(settings.patience.stall, request.send()).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(e)) if e.is_connect() => Err(again(format!("no connection ({})", innermost(&e)))),
-            Ok(Err(e)) => Err(again(format!("no answer ({})", innermost(&e)))),
+            Ok(Err(e)) if e.is_connect() => Err(self.unconnected(&innermost(e))),
+            Ok(Err(e)) => Err(again(format!("no answer ({})", innermost(e)))),
             Err(_) => Err(again(format!("no answer for {} s", settings.patience.stall.as_secs()))),
         }
+    }
+
+    /// Waiting helps against much, but not against a certificate that nobody trusts.
+    fn unconnected(&self, why: &str) -> Trouble {
+        if why.contains("peer certificate") {
+            let way = "something in between may read the connection; SSL_CERT_FILE names a certificate to trust";
+            return self.over(format!("no connection ({why}): {way}"));
+        }
+        again(format!("no connection ({why})"))
     }
 
     /// Where a redirect points.
@@ -209,8 +218,9 @@ fn is_local(url: &Url) -> bool {
 }
 
 /// The reason below the reasons, without the address, which can hold secrets.
-pub(crate) fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+pub(crate) fn innermost(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
     while let Some(below) = cause.source() {
         cause = below;
     }

@@ -121,7 +121,7 @@ impl Transfer<'_, '_> {
             let piece = match tokio::time::timeout(stall, answer.response.chunk()).await {
                 Ok(Ok(Some(piece))) => piece,
                 Ok(Ok(None)) => break,
-                Ok(Err(e)) => return Err(again(format!("the connection broke ({})", innermost(&e)))),
+                Ok(Err(e)) => return Err(again(format!("the connection broke ({})", innermost(e)))),
                 Err(_) => return Err(again(format!("nothing came for {} s", stall.as_secs()))),
             };
             if size.is_some_and(|size| self.part.len() + piece.len() as u64 > size) {

@@ -112,7 +112,8 @@ impl Reply {
     pub fn file(request: &Request, bytes: &[u8], etag: &str) -> Self {
         let current = request.header("if-range").is_none_or(|asked| asked == etag);
         let reply = match request.from().filter(|_| current) {
-            Some(from) if from < bytes.len() => Self { status: 206, ..Self::whole(&bytes[from..]) }
+            Some(from) if from < bytes.len() => Self::whole(&bytes[from..])
+                .status_is(206)
                 .header("content-range", &format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len())),
             Some(_) => Self::status(416).header("content-range", &format!("bytes */{}", bytes.len())),
             None => Self::whole(bytes),
@@ -123,6 +124,11 @@ impl Reply {
     /// Points to another address.
     pub fn redirect(to: &str) -> Self {
         Self::status(302).header("location", to)
+    }
+
+    /// With another status.
+    pub fn status_is(self, status: u16) -> Self {
+        Self { status, ..self }
     }
 
     /// With a header; one that is there already is replaced.
