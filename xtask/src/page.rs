@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::{apt, cargo, python, succeeds, works};
+use crate::{apt, build, python, succeeds, works};
 
 /// Pinned, so that a new one cannot break an old commit.
 const PACKAGES: [&str; 1] = ["selenium==4.50.0"];
@@ -23,8 +23,7 @@ pub(crate) fn run(fetch: bool, pictures: bool) -> bool {
             return true;
         }
     };
-    let scripted = ["build", "--quiet", "--package", "ds4-server", "--example", "scripted"];
-    if !succeeds(&mut cargo(&["build", "--quiet", "--package", "ds4"])) || !succeeds(&mut cargo(&scripted)) {
+    if !build() {
         return false;
     }
     let checks = if pictures { "xtask/page/pictures.py" } else { "xtask/page/checks.py" };

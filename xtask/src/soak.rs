@@ -86,60 +86,49 @@ fn fuzz(slice: bool) -> Outcome {
 /// Model output with calls of every kind, whole and broken.
 fn calls(slice: bool) -> Outcome {
     let cases = if slice { "20000" } else { "2000000" };
-    outcome(test("ds4-chat", "calls", "", &[("PROPTEST_CASES", cases)]))
+    outcome(test("calls", "", &[("PROPTEST_CASES", cases)]))
 }
 
 /// Tools with random schemas, called by a model that is far too hot to get them right by itself; and with schemas that make
 /// no sense, called by chance.
 fn schemas(slice: bool) -> Outcome {
     let (tools, walks) = if slice { ("30", "1000") } else { ("1000", "100000") };
-    let model = test("ds4-guide", "schemas", "", &[("DS4_SCHEMAS", tools)]);
-    outcome(test("ds4-guide", "walk", "", &[("PROPTEST_CASES", walks)]) && model)
+    let model = test("schemas", "", &[("DS4_SCHEMAS", tools)]);
+    outcome(test("walk", "", &[("PROPTEST_CASES", walks)]) && model)
 }
 
 /// Damaged model files.
 fn damage(slice: bool) -> Outcome {
     let files = if slice { "4000" } else { "200000" };
-    outcome(test("ds4-engine", "hostile", "damaged_files", &[("DS4_HOSTILE_FILES", files)]))
+    outcome(test("hostile", "damaged_files", &[("DS4_HOSTILE_FILES", files)]))
 }
 
 /// A process that saves prefixes, killed at any instant; a store that fails all the time.
 fn kills(slice: bool) -> Outcome {
     let settings = [("DS4_KV_KILLS", if slice { "40" } else { "200" })];
-    let mut command = cargo(&["test", "--release", "--package", "ds4-kv", "--lib", "--", "--test-threads=1"]);
+    let mut command = cargo(&["test", "--workspace", "--lib", "--", "--test-threads=1"]);
     outcome(succeeds(command.arg("vault::tests::").envs(settings)))
 }
 
 /// Clients that come and go, for minutes: memory, places in the queue, pages.
 fn churn(slice: bool) -> Outcome {
     let seconds = if slice { "10" } else { "300" };
-    outcome(test("ds4-engine", "churn", "", &[("DS4_SOAK_SECONDS", seconds)]))
+    outcome(test("churn", "", &[("DS4_SOAK_SECONDS", seconds)]))
 }
 
 /// The same bits however tokens are fed, and whoever else runs.
 fn bits(slice: bool) -> Outcome {
     let cases = if slice { "4" } else { "200" };
-    let run = |binary| test("ds4-lab", binary, "", &[("PROPTEST_CASES", cases)]);
+    let run = |binary| test(binary, "", &[("PROPTEST_CASES", cases)]);
     outcome(run("oracle_bit_identity") && run("together"))
 }
 
 /// The oracles, and the same bits, with the kernels that this machine would not choose.
 fn families(slice: bool) -> Outcome {
-    let quick = [
-        ("ds4-cpu", "fingerprint"),
-        ("ds4-cpu", "oracle_qat_ops"),
-        ("ds4-lab", "oracle_tiny"),
-        ("ds4-lab", "oracle_qat_stages"),
-    ];
-    let long = [
-        ("ds4-lab", "mini_logits"),
-        ("ds4-lab", "oracle_bit_identity"),
-        ("ds4-lab", "together"),
-        ("ds4-engine", "sequence"),
-        ("ds4-engine", "together"),
-    ];
+    let quick = ["fingerprint", "oracle_qat_ops", "oracle_tiny", "oracle_qat_stages"];
+    let long = ["mini_logits", "oracle_bit_identity", "together", "sequence"];
     let tests = || quick.iter().chain(long.iter().filter(|_| !slice));
-    let passes = |family: &str| tests().all(|(package, binary)| test(package, binary, "", &[("DS4_CPU", family)]));
+    let passes = |family: &str| tests().all(|binary| test(binary, "", &[("DS4_CPU", family)]));
     outcome(lower_families().iter().all(|family| passes(family)))
 }
 
@@ -155,13 +144,13 @@ fn lower_families() -> &'static [&'static str] {
 /// A context of 100,000 tokens filled to the last one.
 fn context(slice: bool) -> Outcome {
     let tokens = if slice { "8000" } else { "100000" };
-    outcome(test("ds4-engine", "context", "filled_exactly", &[("DS4_SOAK_CONTEXT", tokens)]))
+    outcome(test("context", "filled_exactly", &[("DS4_SOAK_CONTEXT", tokens)]))
 }
 
 /// Every held-out prompt of the built-in model.
 fn skills(slice: bool) -> Outcome {
     let prompts = if slice { "20" } else { "200" };
-    outcome(test("ds4-engine", "skills", "", &[("DS4_SKILL_PROMPTS", prompts)]))
+    outcome(test("skills", "", &[("DS4_SKILL_PROMPTS", prompts)]))
 }
 
 /// Requests made of the server's OpenAPI document; the slice is a part of the clients.
@@ -181,7 +170,7 @@ fn hostile(slice: bool) -> Outcome {
         true => [("DS4_SIEGE_CONNECTIONS", "1000"), ("DS4_SIEGE_SECONDS", "10")],
         false => [("DS4_SIEGE_CONNECTIONS", "10000"), ("DS4_SIEGE_SECONDS", "120")],
     };
-    let test = "cargo test --release --package ds4 --test server_siege -- --nocapture --test-threads=1";
+    let test = "cargo test --workspace --test server_siege -- --nocapture --test-threads=1";
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("ulimit -n \"$(ulimit -Hn)\"; exec {test}")]).envs(settings);
     outcome(succeeds(&mut shell))
@@ -191,12 +180,13 @@ fn hostile(slice: bool) -> Outcome {
 fn supervise(slice: bool) -> Outcome {
     let (seconds, kills) = if slice { ("20", "20") } else { ("600", "300") };
     let seconds = std::env::var("DS4_SOAK_SECONDS").unwrap_or_else(|_| seconds.into());
-    outcome(test("ds4", "supervise_race", "", &[("DS4_SOAK_SECONDS", &seconds), ("DS4_UP_KILLS", kills)]))
+    outcome(test("supervise_race", "", &[("DS4_SOAK_SECONDS", &seconds), ("DS4_UP_KILLS", kills)]))
 }
 
-/// One test binary, optimised, with settings in its environment.
-fn test(package: &str, binary: &str, filter: &str, settings: &[(&str, &str)]) -> bool {
-    let args = ["test", "--release", "--package", package, "--test", binary, "--", "--nocapture", "--test-threads=1"];
+/// The tests of this name, with settings in their environment. It is chosen from the whole workspace, so that the features,
+/// and with them the build, are those of `cargo xtask test`; where two packages have one of that name, both run.
+fn test(binary: &str, filter: &str, settings: &[(&str, &str)]) -> bool {
+    let args = ["test", "--workspace", "--test", binary, "--", "--nocapture", "--test-threads=1"];
     let mut command = cargo(&args);
     command.arg(filter).envs(settings.iter().copied());
     succeeds(&mut command)

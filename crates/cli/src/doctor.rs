@@ -1,6 +1,6 @@
 //! `ds4 doctor`: what is wrong, and what this machine can run.
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use ds4_cpu::MachineLimits;
 use ds4_engine::Machine;
 use ds4_supervise::doctor::{self, Recovery};
@@ -34,6 +34,11 @@ const SIZES: [Size; 2] = [
     Size { name: "V4 Flash, 2-bit experts", file: 81, memory: 96, token: 9.3 },
     Size { name: "V4 Flash, 4-bit experts", file: 153, memory: 192, token: 11.1 },
 ];
+
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// Runs `ds4 doctor` with the arguments that follow it.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! `ds4 down`: the server stopped.
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use ds4_supervise::Down;
 
 use crate::failure::Failure;
@@ -17,6 +17,11 @@ struct Arguments {
 
 const AFTER_HELP: &str = "\
 That nothing runs is success. Whoever needs the server can start it again; what it computed stays on the disk.";
+
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// Runs `ds4 down` with the arguments that follow it.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {

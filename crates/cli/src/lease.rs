@@ -1,6 +1,6 @@
 //! `ds4 lease`: a process needs the server.
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use ds4_supervise::lease::{self, Held};
 
 use crate::failure::Failure;
@@ -22,6 +22,11 @@ struct Arguments {
 const AFTER_HELP: &str = "\
 ds4 up --for-pid PID does this by itself, in the background. A lease counts while its process lives and was
 confirmed in the last 45 seconds; when there is none left, the server ends.";
+
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// Runs `ds4 lease` with the arguments that follow it.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use ds4_supervise::log;
 
 use crate::args::positive;
@@ -20,6 +20,11 @@ struct Arguments {
     /// Lines to begin with
     #[arg(short = 'n', long, value_name = "LINES", default_value_t = log::TAIL_LINES, value_parser = positive)]
     lines: usize,
+}
+
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs `ds4 logs` with the arguments that follow it.

@@ -10,6 +10,7 @@ mod chat;
 mod commands;
 mod completions;
 mod config;
+mod connect;
 mod doctor;
 mod down;
 mod dump;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Some("logs") => logs::run(&args[2..]),
         Some("lease") => lease::run(&args[2..]),
         Some("doctor") => doctor::run(&args[2..]),
+        Some("connect") => connect::run(&args[2..]),
         Some("completions") => completions::run(&args[1..]),
         Some("man") => manual::run(&args[1..]),
         Some("pull") => pull::run(&args[1..]),

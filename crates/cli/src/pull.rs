@@ -1,6 +1,6 @@
 //! `ds4 pull`: a model file, downloaded if it is not there.
 
-mod display;
+pub(crate) mod display;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -117,7 +117,7 @@ impl Pull {
             }
         };
         warn_of_memory(&source, ram, progress);
-        let settings = Settings::new(self.token.as_deref(), &|name| std::env::var_os(name))?;
+        let settings = settings(self.token.as_deref())?;
         let _guard = interrupt::watch(Arc::clone(&settings.stop));
         let path = ds4_hub::obtain(&source, &store, &settings, progress)?;
         if path.is_none() {
@@ -125,6 +125,11 @@ impl Pull {
         }
         Ok(path.unwrap_or_else(|| Path::new("mini").into()))
     }
+}
+
+/// As the environment says.
+pub(crate) fn settings(token: Option<&str>) -> Result<Settings, Error> {
+    Settings::new(token, &|name| std::env::var_os(name))
 }
 
 /// A model that is too large for this machine is fetched all the same: it may be for another one.

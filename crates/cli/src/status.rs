@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use ds4_supervise::{LeaseRecord, State, Status};
 use serde_json::json;
 
@@ -27,6 +27,11 @@ const NOT_RUNNING: u8 = 3;
 
 /// The year 5138, in milliseconds: anybody can write a lease.
 const MOST: u64 = 100_000_000_000_000;
+
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// Runs `ds4 status` with the arguments that follow it.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {

@@ -7,7 +7,8 @@ use crate::args::explain;
 use crate::failure::Failure;
 
 /// Signals that end a command, and give its locks back.
-const SIGNALS: [i32; 3] = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP];
+pub(crate) const SIGNALS: [i32; 3] =
+    [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP];
 
 /// The exit code of an error.
 pub(crate) fn failure(error: Error) -> Failure {

@@ -1,20 +1,25 @@
 //! `ds4 up`: the one server, started or found.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use ds4_hub::{Catalogue, Source, Store};
 use ds4_supervise::{Model, Ready, StateDir, Wanted};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::supervised::{Place, failure, parse, pid};
+use crate::pull;
+use crate::pull::display::Display;
+use crate::supervised::{Place, SIGNALS, failure, parse, pid};
 
 /// Starts the one server of this machine's state directory, or finds the one that runs; waits until it answers; prints its URL.
 #[derive(Debug, Parser)]
 #[command(name = "ds4 up", bin_name = "ds4 up", no_binary_name = true, disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct Up {
-    /// The model: a GGUF file, or mini, the small one built into this program. A server with another model is replaced.
+    /// The model: a GGUF file, a name of ds4 models or an address, which is downloaded if it is not there, or mini, the small
+    /// one built into this program. A server with another model is replaced.
     /// Without it: whatever runs, $DS4_MODEL, support/ds4flash.gguf in the state directory, or mini
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
@@ -56,6 +61,11 @@ const NEWS: Duration = Duration::from_millis(750);
 /// Most characters of one.
 const MOST: usize = 160;
 
+/// The command line.
+pub(crate) fn command() -> clap::Command {
+    Up::command()
+}
+
 /// Runs `ds4 up` with the arguments that follow it.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let up: Up = parse(args)?;
@@ -74,7 +84,7 @@ impl Up {
         }
         let Place { dir, mut timings, stop } = Place::new()?;
         timings.ready_timeout = self.timeout.unwrap_or(timings.ready_timeout);
-        let (model, note) = model(self.model.as_deref(), &dir)?;
+        let (model, note) = model(self.model.as_deref(), &dir, self.json)?;
         let (port, for_pid, flags) = (self.port, self.for_pid, self.flags);
         let wanted = Wanted { model, model_asked: self.model.is_some(), port, for_pid, flags };
         let mut last: Option<Instant> = None;
@@ -109,8 +119,11 @@ fn event(event: &Value) {
     println!("{event}");
 }
 
-/// The model that a name means, and what is to be said about it.
-fn model(name: Option<&str>, dir: &StateDir) -> Result<(Model, Option<&'static str>), Failure> {
+/// A model, and what is to be said about it.
+type Chosen = (Model, Option<&'static str>);
+
+/// The model that a name means. One of the catalogue, or one with an address, is downloaded if it is not there.
+fn model(name: Option<&str>, dir: &StateDir, events: bool) -> Result<Chosen, Failure> {
     let variable = std::env::var("DS4_MODEL").ok().filter(|name| !name.is_empty());
     let (origin, name) = match (name, &variable) {
         (Some(name), _) => ("--model", name),
@@ -118,17 +131,26 @@ fn model(name: Option<&str>, dir: &StateDir) -> Result<(Model, Option<&'static s
         (None, None) if dir.model_link().exists() => return Ok((Model::File(dir.model_link()), None)),
         (None, None) => return Ok((Model::Builtin, Some(crate::builtin::NOTICE))),
     };
-    if name == Model::BUILTIN {
-        return Ok((Model::Builtin, None));
+    let source = Source::parse(name, &Catalogue::new());
+    match source.map_err(|e| Failure::usage(format!("{origin} {name}: {e}")))? {
+        Source::BuiltIn => Ok((Model::Builtin, None)),
+        Source::File(path) => Ok((Model::File(path), None)),
+        source => obtain(&source, dir, events).map(|path| (Model::File(path), None)),
     }
-    let path = Path::new(name);
-    if !path.is_file() {
-        let why =
-            format!("{origin} {name}: no such file; give a GGUF file, or {} for the built-in model", Model::BUILTIN);
-        return Err(Failure::usage(why));
+}
+
+/// The file of a published model.
+fn obtain(source: &Source, dir: &StateDir, events: bool) -> Result<PathBuf, Failure> {
+    let store = Store::at(dir.root());
+    let settings = pull::settings(None).map_err(|e| pull::failure(&e))?;
+    for signal in SIGNALS {
+        let handled = signal_hook::flag::register(signal, Arc::clone(&settings.stop));
+        handled.map_err(|e| format!("signal {signal} cannot be handled: {e}"))?;
     }
-    let path = std::path::absolute(path).map_err(|e| format!("{origin} {name}: {e}"))?;
-    Ok((Model::File(path), None))
+    let mut display = Display::new(events);
+    let path = ds4_hub::obtain(source, &store, &settings, &mut display);
+    display.clear();
+    path.map_err(|e| pull::failure(&e))?.ok_or_else(|| Failure::usage("a model without a file"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -4,5 +4,5 @@
 mod thin;
 
 fn main() -> std::process::ExitCode {
-    thin::become_ds4("eval")
+    thin::become_ds4(&["eval"])
 }

@@ -1,0 +1,68 @@
+//! Pi: a folder of its own in `PI_CODING_AGENT_DIR`.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::profile::Profile;
+use super::target::Target;
+
+pub(super) fn profile(dir: &Path, target: &Target) -> Profile {
+    let settings = json!({"defaultProvider": "ds4", "defaultModel": target.model});
+    Profile {
+        title: format!("Pi at {}, context {}", target.url, target.context),
+        files: vec![
+            (dir.join("models.json"), format!("{:#}\n", json!({"providers": {"ds4": provider(target)}}))),
+            (dir.join("settings.json"), format!("{settings:#}\n")),
+        ],
+        variables: vec![("PI_CODING_AGENT_DIR", dir.display().to_string())],
+        unset: Vec::new(),
+        command: vec!["pi".into()],
+        wrapper: "pi-ds4",
+    }
+}
+
+fn provider(target: &Target) -> Value {
+    json!({
+        "baseUrl": target.v1(),
+        "api": "openai-completions",
+        "apiKey": target.shown_key(),
+        "compat": {
+            "supportsStore": false,
+            "supportsDeveloperRole": false,
+            "supportsReasoningEffort": true,
+            "supportsUsageInStreaming": true,
+            "maxTokensField": "max_tokens",
+            "supportsStrictMode": false,
+            "thinkingFormat": "deepseek",
+            "requiresReasoningContentOnAssistantMessages": true,
+        },
+        "models": [{
+            "id": target.model,
+            "name": "DeepSeek V4 (ds4)",
+            "reasoning": true,
+            "input": ["text"],
+            "contextWindow": target.context,
+            "maxTokens": target.output,
+            "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
+            "thinkingLevelMap": {"off": null, "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"},
+        }],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::target::example;
+    use super::*;
+
+    #[test]
+    fn pi_knows_what_the_server_can_and_cannot() {
+        let profile = profile(Path::new("/p"), &example());
+        let models: Value = serde_json::from_str(&profile.files[0].1).unwrap();
+        let provider = &models["providers"]["ds4"];
+        assert_eq!(provider["baseUrl"], "http://127.0.0.1:8000/v1");
+        assert_eq!(provider["compat"]["requiresReasoningContentOnAssistantMessages"], true);
+        assert_eq!(provider["models"][0]["contextWindow"], 100_000);
+        assert_eq!(profile.variables, [("PI_CODING_AGENT_DIR", "/p".to_owned())]);
+    }
+}

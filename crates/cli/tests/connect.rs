@@ -1,0 +1,114 @@
+//! Profiles for coding agents: shown, written beside what is there, and used.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use common::server::Server;
+use common::{Home, said};
+
+/// A client that says what it was given.
+fn fake(home: &Home, name: &str) {
+    let path = home.file("bin").join(name);
+    fs::create_dir_all(home.file("bin")).unwrap();
+    let script = "#!/bin/sh\nprintf '%s|' \"$0\" \"$@\"\nprintf '%s|' \"$CODEX_HOME\" \"${ANTHROPIC_API_KEY-none}\"\n";
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// `ds4` with the fake clients, and a state directory of its own.
+fn ds4(home: &Home, args: &[&str]) -> Command {
+    let mut command = home.command(args);
+    let path = format!("{}:{}", home.file("bin").display(), std::env::var("PATH").unwrap());
+    command.env("PATH", path).env("DS4_DIR", home.file("state")).env_remove("DS4_API_KEY");
+    command
+}
+
+#[test]
+fn every_client_is_told_the_servers_address_model_and_context() {
+    // H243 to H246
+    let server = Server::start(&["--ctx", "5000"]);
+    let (home, url) = (&server.home, format!("http://127.0.0.1:{}", server.port));
+    for client in ["codex", "claude", "opencode", "pi", "openclaw", "hermes"] {
+        let text = said(ds4(home, &["connect", client, "--url", &url]).output().unwrap()).answer();
+        assert!(text.contains(&url) && text.contains("deepseek-v4"), "{client}: {text}");
+        assert!(client == "hermes" || text.contains("5000"), "{client}: {text}");
+    }
+    assert!(!home.file("state").exists(), "showing writes nothing");
+}
+
+#[test]
+fn a_profile_is_written_once_and_what_was_there_is_kept() {
+    let home = Home::new();
+    let write = |context: &str| {
+        let url = "http://127.0.0.1:1";
+        said(ds4(&home, &["connect", "codex", "--write", "--url", url, "--context", context]).output().unwrap())
+    };
+    let first = write("65536");
+    assert!(first.err.contains("+model_context_window = 65536\n"), "{first:?}");
+    assert!(first.answer().contains("CODEX_HOME="));
+    let path = home.file("state/profiles/codex/config.toml");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(write("65536").err, "", "nothing changes");
+    let changed = write("1000");
+    assert!(changed.err.contains("-model_context_window = 65536\n+model_context_window = 1000\n"), "{changed:?}");
+    let kept = fs::read_to_string(home.file("state/profiles/codex/config.toml.backup.1")).unwrap();
+    assert!(kept.contains("65536") && fs::read_to_string(&path).unwrap().contains("= 1000\n"));
+}
+
+#[test]
+fn a_client_runs_with_its_profile_and_nothing_that_leads_it_elsewhere() {
+    let server = Server::start(&[]);
+    let (home, url) = (&server.home, format!("http://127.0.0.1:{}", server.port));
+    ["codex", "claude"].iter().for_each(|name| fake(home, name));
+    let dir = home.file("profile").display().to_string();
+    let run = |client: &str, rest: &[&str]| {
+        let args = [&["connect", client, "--url", &url, "--dir", &dir, "--"], rest].concat();
+        said(ds4(home, &args).env("ANTHROPIC_API_KEY", "another's").output().unwrap()).answer()
+    };
+    let bin = home.file("bin").display().to_string();
+    assert_eq!(run("codex", &["exec", "--json", "a b"]), format!("{bin}/codex|exec|--json|a b|{dir}|another's|"));
+    assert_eq!(run("claude", &["-p", "hi"]), format!("{bin}/claude|--settings|{dir}/settings.json|-p|hi||none|"));
+    let settings = fs::read_to_string(home.file("profile/settings.json")).unwrap();
+    assert!(settings.contains(&format!("\"ANTHROPIC_BASE_URL\": \"{url}\"")), "{settings}");
+}
+
+#[test]
+fn codex_ds4_starts_the_server_and_codex() {
+    let home = Home::new();
+    fake(&home, "codex");
+    // A free port; the wrapper itself would take 8000.
+    let me = std::process::id().to_string();
+    let up = said(
+        ds4(&home, &["up", "--port", "0", "--model", "mini", "--for-pid", &me, "--", "-t", "1"]).output().unwrap(),
+    );
+    let url = up.answer();
+    let mut wrapper = ds4(&home, &[]);
+    let (path, state) =
+        (wrapper.get_envs().find(|(name, _)| *name == "PATH").unwrap().1.unwrap().to_owned(), home.file("state"));
+    wrapper = Command::new(env!("CARGO_BIN_EXE_codex-ds4"));
+    wrapper.arg("hello").env("PATH", path).env("DS4_DIR", &state).env("HOME", home.path());
+    let profile = state.join("profiles/codex");
+    assert!(said(wrapper.output().unwrap()).answer().ends_with(&format!("/codex|hello|{}|none|", profile.display())));
+    assert!(fs::read_to_string(profile.join("config.toml")).unwrap().contains(url.trim()));
+    let down = said(ds4(&home, &["down"]).output().unwrap());
+    assert!(down.out.starts_with("stopped ds4-server"), "{down:?}");
+}
+
+#[test]
+fn what_cannot_be_is_said_with_the_way_out() {
+    let home = Home::new();
+    let run = |args: &[&str]| said(ds4(&home, args).output().unwrap());
+    let none = run(&["connect", "pi", "--url", "http://127.0.0.1:1"]);
+    assert!(
+        none.err.contains("no ds4 server answers at http://127.0.0.1:1") && none.err.contains("ds4 up"),
+        "{none:?}"
+    );
+    assert_eq!(run(&["connect", "emacs"]).code, 2);
+    assert_eq!(run(&["connect", "hermes", "--write"]).code, 2);
+    assert_eq!(run(&["connect", "pi", "--url", "ftp://x", "--context", "5"]).code, 2);
+    let missing = run(&["connect", "pi", "--url", "http://127.0.0.1:1", "--context", "5", "--", "x"]);
+    assert!(missing.err.ends_with("is it installed, and in PATH?\n"), "{missing:?}");
+}
