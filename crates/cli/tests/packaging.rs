@@ -120,9 +120,23 @@ fn every_command_has_a_manual_page() {
     assert!(home.ds4(&["man"]).answer().contains(".TH ds4 1"));
     let dir = home.file("man1");
     home.ds4(&["man", dir.to_str().unwrap()]).answer();
-    for (page, flag) in [("ds4", "warm"), ("ds4-pull", "token"), ("ds4-serve", "port"), ("ds4-kv-prune", "unused")] {
+    for (page, flag) in [
+        ("ds4", "warm"),
+        ("ds4-pull", "token"),
+        ("ds4-serve", "port"),
+        ("ds4-down", "force"),
+        ("ds4-kv-prune", "unused"),
+    ] {
         let text = std::fs::read_to_string(dir.join(format!("{page}.1"))).unwrap();
         assert!(text.contains(&format!("\\-\\-{flag}")), "{page}");
+    }
+    // Whatever the program knows by name is in the tree of which pages and completions are made.
+    let named =
+        include_str!("../src/main.rs").lines().filter_map(|line| line.trim().strip_prefix("Some(\"")?.split_once('"'));
+    let names: Vec<&str> = named.map(|(name, _)| name).collect();
+    assert!(names.contains(&"pull"));
+    for name in names {
+        assert!(dir.join(format!("ds4-{name}.1")).is_file(), "{name} is missing in commands.rs");
     }
     let file = Path::new(&common::model()).to_path_buf();
     let said = home.ds4(&["man", file.to_str().unwrap()]);
