@@ -17,7 +17,7 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-const PARTS: [Part; 13] = [
+const PARTS: [Part; 14] = [
     Part { name: "fuzz", run: fuzz },
     Part { name: "calls", run: calls },
     Part { name: "schemas", run: schemas },
@@ -31,6 +31,7 @@ const PARTS: [Part; 13] = [
     Part { name: "document", run: document },
     Part { name: "hostile", run: hostile },
     Part { name: "supervise", run: supervise },
+    Part { name: "downloads", run: downloads },
 ];
 
 /// Runs the parts named, or all.
@@ -39,7 +40,7 @@ pub(crate) fn run(arguments: &[String]) -> bool {
     let named: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
     if let Some(unknown) = named.iter().find(|n| PARTS.iter().all(|p| p.name != n.as_str())) {
         eprintln!(
-            "xtask: no part called {unknown}; there are fuzz, calls, schemas, damage, kills, churn, bits, families, context, skills, document, hostile, supervise"
+            "xtask: no part called {unknown}; there are fuzz, calls, schemas, damage, kills, churn, bits, families, context, skills, document, hostile, supervise, downloads"
         );
         return false;
     }
@@ -181,6 +182,13 @@ fn supervise(slice: bool) -> Outcome {
     let (seconds, kills) = if slice { ("20", "20") } else { ("600", "300") };
     let seconds = std::env::var("DS4_SOAK_SECONDS").unwrap_or_else(|_| seconds.into());
     outcome(test("supervise_race", "", &[("DS4_SOAK_SECONDS", &seconds), ("DS4_UP_KILLS", kills)]))
+}
+
+/// Servers that cut, lie and change their minds, and downloads that are killed at any instant.
+fn downloads(slice: bool) -> Outcome {
+    let (cases, kills) = if slice { ("100", "40") } else { ("5000", "2000") };
+    let right = test("resume", "whatever_happens", &[("PROPTEST_CASES", cases)]);
+    outcome(right && test("pull", "a_kill", &[("DS4_PULL_KILLS", kills)]))
 }
 
 /// The tests of this name, with settings in their environment. It is chosen from the whole workspace, so that the features,

@@ -132,7 +132,7 @@ fn model(name: Option<&str>, dir: &StateDir, events: bool) -> Result<Chosen, Fai
         (None, None) => return Ok((Model::Builtin, Some(crate::builtin::NOTICE))),
     };
     let source = Source::parse(name, &Catalogue::new());
-    match source.map_err(|e| Failure::usage(format!("{origin} {name}: {e}")))? {
+    match source.map_err(|e| Failure::usage(format!("{origin} {e}")))? {
         Source::BuiltIn => Ok((Model::Builtin, None)),
         Source::File(path) => Ok((Model::File(path), None)),
         source => obtain(&source, dir, events).map(|path| (Model::File(path), None)),

@@ -33,7 +33,7 @@ fn every_client_is_told_the_servers_address_model_and_context() {
     let (home, url) = (&server.home, format!("http://127.0.0.1:{}", server.port));
     for client in ["codex", "claude", "opencode", "pi", "openclaw", "hermes"] {
         let text = said(ds4(home, &["connect", client, "--url", &url]).output().unwrap()).answer();
-        assert!(text.contains(&url) && text.contains("deepseek-v4"), "{client}: {text}");
+        assert!(text.contains(&url) && text.contains("v4-mini"), "{client}: {text}");
         assert!(client == "hermes" || text.contains("5000"), "{client}: {text}");
     }
     assert!(!home.file("state").exists(), "showing writes nothing");
@@ -53,7 +53,8 @@ fn a_profile_is_written_once_and_what_was_there_is_kept() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(write("65536").err, "", "nothing changes");
     let changed = write("1000");
-    assert!(changed.err.contains("-model_context_window = 65536\n+model_context_window = 1000\n"), "{changed:?}");
+    assert!(changed.err.contains("\n-model_context_window = 65536\n"), "{changed:?}");
+    assert!(changed.err.contains("\n+model_context_window = 1000\n"), "{changed:?}");
     let kept = fs::read_to_string(home.file("state/profiles/codex/config.toml.backup.1")).unwrap();
     assert!(kept.contains("65536") && fs::read_to_string(&path).unwrap().contains("= 1000\n"));
 }
