@@ -57,13 +57,14 @@ impl Progress for Asker {
 pub(crate) const ASKED: &str = "hf://me/mine/a.gguf";
 
 impl Asker {
-    /// One who is soon impatient.
+    /// One who waits long for an answer, but not for another try.
     pub(crate) fn of(host: &Host) -> Self {
         let endpoint = host.url();
         let environment = |name: &str| (name == "HF_ENDPOINT").then(|| endpoint.clone().into());
         let mut settings = Settings::new(None, &environment).expect("an address");
         let ms = Duration::from_millis;
-        settings.patience = Patience { stall: ms(300), wait: ms(1), longest_wait: ms(5), asked_wait: ms(20), tries: 4 };
+        settings.patience =
+            Patience { stall: ms(60_000), wait: ms(1), longest_wait: ms(5), asked_wait: ms(20), tries: 4 };
         let folder = tempfile::tempdir().expect("a folder");
         Self { folder, settings, notes: Vec::new(), reports: Vec::new() }
     }
