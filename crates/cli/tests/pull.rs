@@ -220,6 +220,18 @@ fn programs_get_events() {
     assert_eq!((said.code, said.err.as_str()), (1, ""));
 }
 
+#[test]
+fn a_terminal_has_a_line_with_rate_and_time_left() {
+    let (home, host) = (Home::new(), slow_host(5_000));
+    let mut command = asking(&home, &host, &["pull", ASKED]);
+    command.env("TERM", "xterm");
+    let mut terminal = rexpect::session::spawn_command(command, Some(60_000)).unwrap();
+    terminal.exp_regex(r"ds4: downloading [0-9.]+ MB / 11\.8 MB \([0-9]+%, [0-9.]+ MB/s, [0-9]+s left\)").unwrap();
+    terminal.exp_string("v4-mini.gguf").unwrap();
+    terminal.exp_eof().unwrap();
+    assert!(std::fs::read(home.file(FILE)).unwrap() == mini());
+}
+
 /// Kills at random instants, `DS4_PULL_KILLS` of them (20 if it is not set), and always has the right file in the end.
 #[test]
 fn a_kill_at_any_instant_loses_nothing() {
