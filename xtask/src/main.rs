@@ -11,6 +11,7 @@ mod neon;
 mod page;
 mod pi;
 mod python;
+mod scripts;
 mod soak;
 mod test;
 
@@ -23,6 +24,7 @@ usage: cargo xtask test [ARGUMENTS OF THE TEST RUNNER]
        cargo xtask neon [--fetch]
        cargo xtask page [--fetch | --pictures]
        cargo xtask pi [--slice]
+       cargo xtask scripts
 
 test     every test of the workspace, with cargo-nextest where it is installed
 soak     long runs; --slice: a few minutes in all. Parts: fuzz, calls, schemas, damage, kills, churn,
@@ -31,7 +33,8 @@ clients  the SDKs of OpenAI, Anthropic and Vercel, and curl, against ds4-server,
          /openapi.json; needs python3 and pip, node and npm
 neon     the tests of ds4-cpu for ARM in an emulator; --fetch: first gets what that needs, on Debian
 page     the page at / in Chromium; --fetch: as above; --pictures: makes those of the documentation
-pi       the extension for Pi, alone and in a real Pi; --slice: the longest life only; needs node and npm";
+pi       the extension for Pi, alone and in a real Pi; --slice: the longest life only; needs node and npm
+scripts  shell scripts and the Dockerfile, read by shellcheck and hadolint; needs python3 and pip";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Some((command, [])) if command == "page" => page::run(false, false),
         Some((command, [option])) if command == "page" && option == "--fetch" => page::run(true, false),
         Some((command, [option])) if command == "page" && option == "--pictures" => page::run(false, true),
+        Some((command, [])) if command == "scripts" => scripts::run(),
         Some((command, [])) if command == "pi" => pi::run(false),
         Some((command, [option])) if command == "pi" && option == "--slice" => pi::run(true),
         _ => {

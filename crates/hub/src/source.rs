@@ -62,7 +62,7 @@ impl Source {
             return Ok(Source::File(std::path::absolute(path).map_err(Error::io(path, "find"))?));
         }
         match text.contains('/') || text.ends_with(".gguf") {
-            true => Err(wrong(text, "no such file")),
+            true => Err(wrong(text, &format!("no such file; models with a name are {}", catalogue.names()))),
             false => {
                 Err(wrong(text, &format!("no model has this name; there are {}, or give {WAYS}", catalogue.names())))
             }
