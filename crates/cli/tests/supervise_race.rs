@@ -77,7 +77,9 @@ fn up_can_be_killed_at_any_instant() {
     let process = Sleeper::new();
     for round in 0..setting("DS4_UP_KILLS", 20) {
         let args = ["up", "--port", "0", "--for-pid", &process.pid(), "--", "-t", "1", "-c", "2000"];
-        let child = place.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut command = place.command(&args);
+        command.env("DS4_LOCK_FILE", place.home.file(&round.to_string()));
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         kill_after(child, Duration::from_micros(dice.roll(120_000)));
         assert!(serving(&place).len() <= 1, "round {round}: {:?}", serving(&place));
         // Whatever it left, the next one finds its way.
@@ -94,6 +96,33 @@ fn up_can_be_killed_at_any_instant() {
     }
     drop(process);
     place.wait("the end of all", || serving(&place).is_empty());
+}
+
+#[test]
+fn of_eight_servers_at_once_one_stays() {
+    let place = Place::new();
+    std::fs::create_dir(place.dir()).unwrap();
+    std::fs::write(place.file("keep"), "").unwrap();
+    let dir = place.dir().display().to_string();
+    let start = |n: u32| {
+        let mut command = place.command(&["serve", "--state-dir", &dir, "--port", "0", "-t", "1", "-c", "2000"]);
+        command.env("DS4_LOCK_FILE", place.home.file(&n.to_string())).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let mut servers: Vec<Child> = (0..8).map(start).collect();
+    place.wait("the first", || place.state() == "running");
+    let first = place.pid();
+    for server in servers.iter_mut().filter(|server| server.id() != first) {
+        let start = Instant::now();
+        while server.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(60), "a second server");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(server.wait().unwrap().code(), Some(2));
+    }
+    assert_eq!((serving(&place), place.pid()), (BTreeSet::from([first]), first));
+    place.ds4(&["down"]).answer();
+    servers.iter_mut().for_each(|server| drop(server.wait()));
 }
 
 #[test]
@@ -155,6 +184,8 @@ fn race(place: &Place, dice: &mut Dice, ups: &AtomicU64, kills: &AtomicU64) {
         _ => &up,
     };
     let mut command = place.command(args);
+    // The lock of all instances of a machine is not what is tested here.
+    command.env("DS4_LOCK_FILE", place.home.file(&pid));
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     if dice.roll(2) == 0 {
         kills.fetch_add(u64::from(kill_after(child, Duration::from_micros(dice.roll(400_000)))), Relaxed);
