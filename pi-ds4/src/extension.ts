@@ -68,7 +68,8 @@ class Extension {
       if (error instanceof Cancelled) return undefined; // Pi has been told to stop, and knows
       notify(`ds4-server startup failed: ${(error as Error).message}`, "error");
       context.abort(); // else Pi would send the request to nobody, four times
-      throw error;
+      if (context.hasUI) return undefined;
+      throw error; // where nothing is notified, Pi prints it
     }
     return withSeed(payload, this.settings.seed);
   }

@@ -56,6 +56,8 @@ export interface Context {
       options: { overlay: true; overlayOptions: object },
     ): Promise<unknown>;
   };
+  /** Whether notifications are seen. */
+  hasUI: boolean;
   mode: "tui" | "rpc" | "json" | "print";
   model: { id: string; provider: string } | undefined;
   signal: AbortSignal | undefined;

@@ -57,7 +57,7 @@ export function loadSettings(env: Environment): Settings {
     apiKey: read.text("DS4_API_KEY") ?? "dsv4-local",
     model: modelOf(read, profile),
     port: read.whole("DS4_PORT", 1, 65535) ?? 8000,
-    readyTimeoutMs: read.whole("DS4_READY_TIMEOUT_MS", 1, 7 * 24 * 3600 * 1000) ?? 600_000,
+    readyTimeoutMs: read.whole("DS4_READY_TIMEOUT_MS", 1, 24 * 3600 * 1000) ?? 600_000,
     program: programOf(read),
     runtimeDir: read.path("DS4_RUNTIME_DIR"),
     contextTokens: 1000 * (read.whole("DS4_CONTEXT_KB", 1, 1024) ?? 100),

@@ -32,6 +32,7 @@ function stage(t: TestContext, settings: object, script: string) {
     ({
       ui: { notify: (message: string, kind = "info") => said.push(`${kind}: ${message}`) },
       mode: "rpc",
+      hasUI: true,
       model: { provider: "ds4", id: "deepseek-v4-flash" },
       signal: undefined,
       abort: () => void aborted++,
@@ -76,16 +77,18 @@ test("a request has its server, and Pi learns where it is and how much it holds"
   assert.deepEqual([calls().length, providers.length], [1, 2]);
 });
 
-test("a start that fails is said, ends the request and is an error", async (t) => {
-  const { fire, said, aborts } = stage(t, {}, `echo '{"event":"failed","message":"no room"}'; exit 1`);
-  await assert.rejects(fire("before_provider_request", { payload: {} }), /^Error: no room$/);
-  assert.deepEqual(said.slice(1), ["error: ds4-server startup failed: no room"]);
+test("a start that fails is said and ends the request; where nothing is seen, it is an error", async (t) => {
+  const { fire, said, aborts, calls } = stage(t, {}, `echo '{"event":"failed","message":"no room"}'; exit 1`);
+  await fire("before_provider_request", { payload: {} });
+  assert.deepEqual(said, ["info: preparing ds4-server", "error: ds4-server startup failed: no room"]);
   assert.equal(aborts(), 1);
+  await assert.rejects(fire("before_provider_request", { payload: {} }, { hasUI: false, mode: "print" }), /^Error: no room$/);
+  assert.equal(calls().length, 1);
 });
 
 test("a program that is not there is said with the way out", async (t) => {
   const { fire, said } = stage(t, { binary: "/nowhere/ds4" }, "");
-  await assert.rejects(fire("before_provider_request", { payload: {} }));
+  await fire("before_provider_request", { payload: {} });
   assert.match(said[0] ?? "", /startup failed: DS4_BINARY=\/nowhere\/ds4 is not a file that can be executed; install it with/);
 });
 

@@ -6,6 +6,7 @@
  * internet the first time.
  */
 
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { freePort, Home, Talk, until } from "./pi/driver.mjs";
 import { agreesWithTypes, installPi, ROOT } from "./pi/install.mjs";
@@ -105,6 +106,20 @@ const PARTS = {
     const failures = pi.notes().filter((note) => note.startsWith("ds4-server startup failed: "));
     check("each prompt fails once, with the same words", failures.length === 2 && failures[0] === failures[1], pi.notes());
     check("the second does not try", pi.notes().filter((note) => note === "preparing ds4-server").length === 1, pi.notes());
+    await pi.quit();
+  },
+
+  /** Esc while the server starts: the start ends, and nothing is wrong. */
+  async givesUp(stage) {
+    const home = await stage({});
+    const script = `case $1 in up) trap 'touch "$HOME/ended"; exit 130' TERM; while :; do sleep 0.1; done;; *) exit 1;; esac`;
+    home.use(`#!/bin/sh\n${script}\n`);
+    const pi = new Talk(home);
+    await pi.command({ type: "prompt", message: QUESTION });
+    await until(() => pi.notes().includes("preparing ds4-server"));
+    await pi.command({ type: "abort" });
+    check("giving up ends the start", await until(() => existsSync(`${home.path}/ended`)));
+    check("and is no failure", pi.notes().length === 1, pi.notes());
     await pi.quit();
   },
 

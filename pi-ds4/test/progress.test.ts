@@ -111,3 +111,18 @@ test("sizes and times are read by people", () => {
   assert.deepEqual([0, 999, 1000, 80.76e9].map(bytes), ["0 B", "999 B", "1.0 kB", "80.8 GB"]);
   assert.deepEqual([0, 59.9, 61, 3720].map(duration), ["0s", "59s", "1m 1s", "1h 2m"]);
 });
+
+test("damaged lines are passed over, and what is read of them is of the right kind", () => {
+  const whole = Buffer.from(`${LINES.join("\n")}\n`);
+  let state = 1;
+  const random = (below: number) => (state = (state * 48_271) % 2_147_483_647) % below;
+  for (let round = 0; round < 2000; round++) {
+    const bytes = Buffer.from(whole);
+    for (let i = 0; i < 1 + random(8); i++) bytes[random(bytes.length)] = random(256);
+    for (const event of read([bytes, whole])) {
+      assert.ok(["progress", "ready", "failed"].includes(event.event));
+      assert.equal(typeof (event.event === "ready" ? event.url : event.message), "string");
+      if (event.event === "ready") assert.ok(event.context === undefined || event.context > 0);
+    }
+  }
+});

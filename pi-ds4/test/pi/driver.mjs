@@ -43,7 +43,19 @@ export class Home {
     symlinkSync(WITNESS, join(extensions, "witness.js")); // loaded after it, so that it sees what it makes of a request
     // So that there is something to shorten in a conversation as short as those here.
     writeFileSync(join(extensions, "..", "settings.json"), JSON.stringify({ compaction: { keepRecentTokens: 50, reserveTokens: 50 } }));
-    writeFileSync(join(this.state, "settings.json"), JSON.stringify({ binary: program, model: "mini", ...settings }));
+    this.settings = { binary: program, model: "mini", ...settings };
+    this.save();
+  }
+
+  save() {
+    writeFileSync(join(this.state, "settings.json"), JSON.stringify(this.settings));
+  }
+
+  /** Another program instead of ds4, a script. */
+  use(script) {
+    this.settings.binary = join(this.path, "ds4");
+    writeFileSync(this.settings.binary, script, { mode: 0o755 });
+    this.save();
   }
 
   environment() {
