@@ -8,6 +8,7 @@ import { LogView, OVERLAY } from "./logview.ts";
 import { expectedServer, PROVIDER, provider, type Server } from "./models.ts";
 import type { Context, Pi, Terminal } from "./pi.ts";
 import { findProgram } from "./program.ts";
+import type { Notify } from "./progress.ts";
 import { withSeed } from "./seed.ts";
 import { loadSettings, type Settings } from "./settings.ts";
 import { sharedStarter, type Starter } from "./start.ts";
@@ -54,14 +55,14 @@ class Extension {
   async request(payload: unknown, context: Context): Promise<unknown> {
     const { model, signal } = context;
     if (model?.provider !== PROVIDER) return undefined;
-    const notify = context.ui.notify.bind(context.ui);
+    const notify = notifier(context);
     try {
       const call = {
         program: this.program(),
         args: upArguments(this.settings, model.id, process.pid),
         log: logPath(this.settings),
       };
-      if (!this.starter.leased) this.warn(context);
+      if (!this.starter.leased) this.warn(notify);
       const { apiKey } = this.settings;
       this.tell(await this.starter.ensure({ call, url: this.server.url, apiKey, notify, signal }));
     } catch (error) {
@@ -100,8 +101,8 @@ class Extension {
     return findProgram(this.settings, process.env["PATH"]);
   }
 
-  private warn(context: Context): void {
-    for (const name of this.settings.ignored) context.ui.notify(`${name} is ignored: ${IGNORED[name]}`, "warning");
+  private warn(notify: Notify): void {
+    for (const name of this.settings.ignored) notify(`${name} is ignored: ${IGNORED[name]}`, "warning");
   }
 
   /** Lets Pi know where the server is and how much it holds, if that is new. */
@@ -111,6 +112,12 @@ class Extension {
     this.server = server;
     this.pi.registerProvider(PROVIDER, provider(this.settings, server));
   }
+}
+
+/** Where progress is shown. `pi -p` shows none, and a download of an hour must not look like nothing. */
+function notifier({ ui, mode }: Context): Notify {
+  if (mode !== "print") return ui.notify.bind(ui);
+  return (message, kind) => void (kind === "error" || process.stderr.write(`ds4: ${message}\n`));
 }
 
 function logPath(settings: Settings): string {

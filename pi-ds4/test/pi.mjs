@@ -3,12 +3,12 @@
  * A real Pi, from npm, with the extension, an empty home and the model that is built into ds4.
  *
  * Usage: node test/pi.mjs [DS4 [PART…]]: the program (../target/debug/ds4), and which parts of the list below. Needs npm, and the
- * internet the first time.
+ * internet the first time; the part `looks` needs `script`, of util-linux.
  */
 
-import { existsSync } from "node:fs";
+import { appendFileSync, existsSync } from "node:fs";
 import { resolve } from "node:path";
-import { freePort, Home, Talk, until } from "./pi/driver.mjs";
+import { freePort, Home, Talk, Terminal, until } from "./pi/driver.mjs";
 import { agreesWithTypes, installPi, ROOT } from "./pi/install.mjs";
 
 const QUESTION = "What is 7 + 8?";
@@ -36,7 +36,8 @@ const PARTS = {
     for (const protocol of ["openai", "responses", "anthropic"]) {
       const home = await stage({ protocol, profile: "audreyt" });
       const { code, stdout, stderr } = await home.print(QUESTION, "--thinking", "off");
-      check(`${protocol}: the model answers`, code === 0 && stdout.endsWith("15"), { code, stdout, stderr });
+      check(`${protocol}: the model answers`, code === 0 && stdout === "15", { code, stdout, stderr });
+      check(`${protocol}: what is done is told beside it`, stderr.startsWith("ds4: preparing ds4-server\n"), stderr);
       const [request = {}, ...others] = home.requests();
       const off = request.thinking?.type === "disabled" || request.reasoning?.effort === "none";
       check(`${protocol}: one request, with the seed, and without thinking`, request.seed === 42 && off && others.length === 0, [
@@ -121,6 +122,24 @@ const PARTS = {
     check("giving up ends the start", await until(() => existsSync(`${home.path}/ended`)));
     check("and is no failure", pi.notes().length === 1, pi.notes());
     await pi.quit();
+  },
+
+  /** The log in a terminal, by its keys. */
+  async looks(stage) {
+    const home = await stage({});
+    appendFileSync(`${home.state}/log`, Array.from({ length: 100 }, (_, i) => `line ${i}\n`).join(""));
+    const terminal = new Terminal(home);
+    check("Pi is there", await terminal.shows("deepseek-v4-flash"), terminal.screen);
+    await terminal.types("/ds4");
+    check("/ds4 shows the end of the log", (await terminal.presses("\r", "ds4 log • live")) && (await terminal.shows("line 99")), terminal.screen);
+    check("a key goes up", await terminal.presses("k", "1 lines up"), terminal.screen);
+    check("and down", await terminal.presses("j", "ds4 log • live"), terminal.screen);
+    check("the log is followed", await terminal.after(() => appendFileSync(`${home.state}/log`, "a new line\n"), "a new line"), terminal.screen);
+    await terminal.presses("q", "");
+    await terminal.types(QUESTION);
+    check("and Pi goes on", await terminal.presses("\r", "ds4-server ready"), terminal.screen);
+    await terminal.quit();
+    check("the server ends with Pi", await gone(home), home.status());
   },
 
   /** A prompt that is too long is one that Pi knows how to shorten. */

@@ -142,3 +142,45 @@ export class Talk {
     return this.ended;
   }
 }
+
+/** A Pi in a terminal of 100 columns and 30 rows, which `script` (util-linux) makes. */
+export class Terminal {
+  constructor(home) {
+    const quoted = [home.pi.node, ...home.arguments()].map((word) => `'${word}'`).join(" ");
+    const options = { ...home.options(), stdio: "pipe" };
+    options.env.TERM = "xterm-256color";
+    this.child = spawn("script", ["-qfec", `stty rows 30 cols 100; exec ${quoted}`, "/dev/null"], options);
+    this.screen = "";
+    this.child.stdout.on("data", (data) => (this.screen += data));
+    this.ended = new Promise((resolve) => this.child.on("exit", resolve));
+  }
+
+  /** Whether a text comes to the screen from now on, or has come since the last action. */
+  shows(text) {
+    return until(() => this.screen.includes(text), 20_000);
+  }
+
+  /** Does something, and whether a text comes then. */
+  async after(action, text) {
+    this.screen = "";
+    action();
+    return this.shows(text);
+  }
+
+  presses(keys, text) {
+    return this.after(() => this.child.stdin.write(keys), text);
+  }
+
+  /** A line, without its end; Pi may take a moment to be ready for the next key. */
+  async types(line) {
+    this.child.stdin.write(line);
+    await sleep(1000);
+  }
+
+  async quit() {
+    this.child.stdin.write("\u0003");
+    await sleep(200);
+    this.child.stdin.write("\u0003");
+    return this.ended;
+  }
+}
