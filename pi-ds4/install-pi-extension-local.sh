@@ -8,8 +8,8 @@ Usage: install-pi-extension-local.sh [--force] CHECKOUT
 
 Links ~/.pi/agent/extensions/pi-ds4 to the folder of this script, and ~/.pi/ds4/support to CHECKOUT, a checkout of ds4.
 
-  --force   if support is something else, take its models (gguf/*.gguf, *.gguf.part) into CHECKOUT, without overwriting
-            any, and move the rest aside to support.backup.TIME
+  --force   if support is something else, take its models (gguf/*.gguf, *.gguf.part, and their *.gguf.origin) into CHECKOUT,
+            without overwriting any, and move the rest aside to support.backup.TIME
 
 $PI_CODING_AGENT_DIR and $DS4_DIR stand for ~/.pi/agent and ~/.pi/ds4 if they are set.
 EOF
@@ -93,6 +93,11 @@ if exists "$support" && [ "$(real "$support" || true)" != "$target" ]; then
     [ -f "$file" ] || continue
     mkdir -p -- "$target/gguf"
     carry "$file"
+    # Where a download came from, which it needs to go on.
+    origin=${file%.part}.origin
+    if [ -f "$origin" ] && ! exists "$target/gguf/$(basename -- "$origin")"; then
+      cp -- "$origin" "$target/gguf/"
+    fi
   done
   backup=$support.backup.$(date +%Y%m%d%H%M%S)
   while exists "$backup"; do backup=$backup+; done

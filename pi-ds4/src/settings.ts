@@ -41,7 +41,7 @@ type Value = string | number | boolean;
 
 /** Where ds4 keeps its state: `$DS4_DIR`, or `~/.pi/ds4`. */
 export function stateDir(env: Environment): string {
-  return env["DS4_DIR"] ? resolve(expandHome(env["DS4_DIR"])) : join(homedir(), ".pi", "ds4");
+  return env["DS4_DIR"] ? resolve(env["DS4_DIR"]) : join(homedir(), ".pi", "ds4");
 }
 
 /** Reads all settings; an error names the setting, the file if it is from there, and what would be right. */

@@ -61,18 +61,24 @@ test("another support is refused, and nothing is changed", (t) => {
 
 test("--force takes models and beginnings of them over, overwrites none, and moves the rest aside", (t) => {
   const { checkout, run, state, support } = stage(t);
-  old(support, { "a.gguf": "a", "b c.gguf": "old", "d.gguf.part": "d", "notes.txt": "n" });
+  old(support, { "a.gguf": "a", "b c.gguf": "old", "d.gguf.part": "d", "d.gguf.origin": "o", "notes.txt": "n" });
   old(checkout, { "b c.gguf": "new" });
   const { status, stderr } = run("--force", checkout);
   assert.equal(status, 0, stderr);
   const models = Object.fromEntries(
     readdirSync(join(checkout, "gguf")).map((name) => [name, readFileSync(join(checkout, "gguf", name), "utf8")]),
   );
-  assert.deepEqual(models, { "a.gguf": "a", "b c.gguf": "new", "d.gguf.part": "d" });
+  assert.deepEqual(models, { "a.gguf": "a", "b c.gguf": "new", "d.gguf.part": "d", "d.gguf.origin": "o" });
   assert.equal(readlinkSync(support), checkout);
   const [backup = ""] = backups(state);
   assert.match(backup, /^support\.backup\.\d{14}$/);
-  assert.deepEqual(readdirSync(join(state, backup, "gguf")).sort(), ["a.gguf", "b c.gguf", "d.gguf.part", "notes.txt"]);
+  assert.deepEqual(readdirSync(join(state, backup, "gguf")).sort(), [
+    "a.gguf",
+    "b c.gguf",
+    "d.gguf.origin",
+    "d.gguf.part",
+    "notes.txt",
+  ]);
 });
 
 test("--force follows a link to another checkout, moves the link and leaves that checkout", (t) => {
