@@ -150,7 +150,8 @@ const PARTS = {
       await pi.ask(QUESTION);
       await pi.ask(`Read this: ${"one two three four ".repeat(2000)}`);
       const reasons = pi.records.filter((record) => record.type === "compaction_start").map((record) => record.reason);
-      check(`${protocol}: Pi sees that the context is full`, reasons.includes("overflow"), reasons);
+      const ends = pi.records.filter((record) => record.type === "turn_end").map(({ message }) => message.errorMessage ?? message.stopReason);
+      check(`${protocol}: Pi sees that the context is full`, reasons.includes("overflow"), { reasons, ends, notes: pi.notes(), errors: pi.errors });
       await pi.quit();
     }
   },

@@ -61,7 +61,9 @@ export class Home {
   environment() {
     const keep = ["PATH", "LANG", "TERM"].filter((name) => process.env[name] !== undefined);
     const kept = Object.fromEntries(keep.map((name) => [name, process.env[name]]));
-    return { ...kept, HOME: this.path, PI_OFFLINE: "1", NO_COLOR: "1", WITNESS: this.witness };
+    // A lock of its own: other homes' servers may run beside.
+    const own = { HOME: this.path, DS4_LOCK_FILE: join(this.path, "ds4.lock"), WITNESS: this.witness };
+    return { ...kept, ...own, PI_OFFLINE: "1", NO_COLOR: "1" };
   }
 
   /** Options of a process in this home. */
