@@ -475,5 +475,15 @@ fn a_seed_gives_calls_the_same_names_again() {
         assert_eq!(ask(true, 7), ids);
         assert_ne!(ask(false, 8), ids);
         assert_ne!(ask(false, 0), ask(false, 0));
+        let ask = |seed: u64| {
+            let mut body = TOOLS.messages(false);
+            body["seed"] = seed.into();
+            let (_, answer) = post("/v1/messages", &body);
+            answer.match_indices("\"toolu_").map(|(at, _)| answer[at + 1..at + 39].to_owned()).collect::<Vec<_>>()
+        };
+        let ids = ask(7);
+        assert!(ids.len() == 2 && ids[0] != ids[1]);
+        assert_eq!(ask(7), ids);
+        assert_ne!(ask(0), ask(0));
     });
 }

@@ -30,6 +30,9 @@ pub struct Body {
     top_p: Option<f64>,
     #[serde(default, deserialize_with = "count")]
     top_k: Option<u64>,
+    /// An extension of ours.
+    #[serde(default, deserialize_with = "count")]
+    seed: Option<u64>,
     stop_sequences: Option<Vec<String>>,
     stream: Option<bool>,
     thinking: Option<ThinkingField>,
@@ -135,8 +138,8 @@ impl Body {
             (None, effort) => effort.map(|effort| ("reasoning_effort", effort)),
         };
         let think = Thinking { enabled, effort, model: self.model.clone() }.resolve()?;
-        let (temperature, top_p, top_k) = (self.temperature, self.top_p, self.top_k);
-        let draw = Draw { temperature, top_p, top_k, ..Draw::default() };
+        let (temperature, top_p, top_k, seed) = (self.temperature, self.top_p, self.top_k, self.seed);
+        let draw = Draw { temperature, top_p, top_k, seed, ..Draw::default() };
         let tool_choice = ToolChoice::new(self.tool_choice.as_deref());
         let tools = self.tools.filter(|_| tool_choice != ToolChoice::None).map(|t| t.0).unwrap_or_default();
         let (tools, deferred) = functions(&tools)?;
