@@ -16,7 +16,8 @@ export function upArguments(settings: Settings, modelId: string, pid: number): s
     String(settings.port),
     "--timeout",
     String(Math.ceil(settings.readyTimeoutMs / 1000)),
-    ...(model === undefined ? [] : ["--model", model]),
+    "--model",
+    model ?? "auto",
     "--",
     ...serverFlags(settings),
   ];

@@ -65,7 +65,7 @@ test("the program is called with the documented arguments", (t) => {
   const all = settings(t);
   const flags = ["--ctx", "100000", "--kv-disk-dir", join(all.stateDir, "kv"), "--kv-disk-space-mb", "8192"];
   const head = ["up", "--json", "--for-pid", "77", "--port", "8000", "--timeout", "600"];
-  assert.deepEqual(upArguments(all, "deepseek-v4-flash", 77), [...head, "--", ...flags]);
+  assert.deepEqual(upArguments(all, "deepseek-v4-flash", 77), [...head, "--model", "auto", "--", ...flags]);
   const q4 = upArguments(all, "deepseek-v4-flash-q4-imatrix", 77);
   assert.deepEqual(q4, [...head, "--model", "q4-imatrix", "--", ...flags]);
 });

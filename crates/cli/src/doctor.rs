@@ -3,6 +3,7 @@
 use clap::{CommandFactory, Parser};
 use ds4_cpu::MachineLimits;
 use ds4_engine::Machine;
+use ds4_hub::Catalogue;
 use ds4_supervise::doctor::{self, Recovery};
 
 use crate::failure::Failure;
@@ -21,19 +22,9 @@ const AFTER_HELP: &str = "\
 Nothing is ever ended: a process that lives is named, and to end it is your decision (ds4 down, or kill PID).
 Exit codes of --fix: 0 clean, 1 somebody changes something, 2 a server lives.";
 
-/// A published model: its name, its file and the memory it wants in GB, and the GB that one token reads.
-struct Size {
-    name: &'static str,
-    file: u32,
-    memory: u32,
-    token: f64,
-}
-
-/// Sums over the tensors of each file (docs/performance.md): attention, shared experts, output, and the routed experts of one token.
-const SIZES: [Size; 2] = [
-    Size { name: "V4 Flash, 2-bit experts", file: 81, memory: 96, token: 9.3 },
-    Size { name: "V4 Flash, 4-bit experts", file: 153, memory: 192, token: 11.1 },
-];
+/// Models of the catalogue, and the GB that one token of each reads: sums over the tensors of its file (docs/performance.md),
+/// attention, shared experts, output, and the routed experts of one token.
+const PER_TOKEN: [(&str, f64); 2] = [("q2-imatrix", 9.3), ("q4-imatrix", 11.1)];
 
 /// The command line.
 pub(crate) fn command() -> clap::Command {
@@ -86,15 +77,15 @@ fn machine() {
             None
         }
     };
-    for Size { name, file, memory, token } in SIZES {
-        let fits = machine.total / 1_000_000_000 >= u64::from(memory);
-        let rate =
-            read.filter(|_| fits).map(|read| format!(", at most {:.1} tokens/s", read / token)).unwrap_or_default();
-        let fits = if fits { "fits" } else { "does not fit" };
-        println!("{name} ({file} GB, wants {memory} GB): {fits}{rate}");
-        if cfg!(target_os = "macos") && fits == "fits" && machine.total / 1_000_000_000 < 128 {
-            println!("  let the GPU have it: sudo sysctl iogpu.wired_limit_mb=92000");
-        }
+    let catalogue = Catalogue::new();
+    for (name, token) in PER_TOKEN {
+        let Some(model) = catalogue.find(name) else { continue };
+        let fits = model.fits(machine.total);
+        let rate = read.filter(|_| fits).map(|read| format!(", at most {:.1} tokens/s", read / token));
+        let (fits, rate) = (if fits { "fits" } else { "does not fit" }, rate.unwrap_or_default());
+        println!("{name} ({:.0} GB, wants {} GB): {fits}{rate}", model.size_gb, model.ram_gb);
     }
+    let pick = catalogue.pick(Some(machine.total), cfg!(target_os = "macos"));
+    pick.ok().and_then(|pick| pick.note).iter().for_each(|note| println!("  {note}"));
     println!("V4-mini (built in): fits");
 }

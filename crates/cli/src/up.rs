@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, Parser};
-use ds4_hub::{Catalogue, Source, Store};
-use ds4_supervise::{Model, Ready, StateDir, Wanted};
+use ds4_engine::Machine;
+use ds4_hub::{Catalogue, Progress, Source, Store};
+use ds4_supervise::{Model, Ready, State, StateDir, Timings, Wanted};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -19,7 +20,8 @@ use crate::supervised::{Place, SIGNALS, failure, parse, pid};
 #[command(name = "ds4 up", bin_name = "ds4 up", no_binary_name = true, disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct Up {
     /// The model: a GGUF file, a name of ds4 models or an address, which is downloaded if it is not there, or mini, the small
-    /// one built into this program. A server with another model is replaced.
+    /// one built into this program. A server with another model is replaced, except by auto: whatever runs, the linked
+    /// model, or what suits this machine's memory.
     /// Without it: whatever runs, $DS4_MODEL, support/ds4flash.gguf in the state directory, or mini
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
@@ -56,6 +58,8 @@ ds4 status says what runs, ds4 logs shows its log, ds4 down stops it.";
 
 /// Flags that are said to `up` itself.
 const OWN: &[&str] = &["--model", "-m", "--port", "--state-dir"];
+/// A name for the link's model, or, without one, for what suits this machine.
+const AUTO: &str = "auto";
 /// Between two pieces of news in JSON.
 const NEWS: Duration = Duration::from_millis(750);
 /// Most characters of one.
@@ -86,7 +90,7 @@ impl Up {
         timings.ready_timeout = self.timeout.unwrap_or(timings.ready_timeout);
         let (model, note) = model(self.model.as_deref(), &dir, self.json)?;
         let (port, for_pid, flags) = (self.port, self.for_pid, self.flags);
-        let wanted = Wanted { model, model_asked: self.model.is_some(), port, for_pid, flags };
+        let wanted = Wanted { model, model_asked: self.model.is_some_and(|name| name != AUTO), port, for_pid, flags };
         let mut last: Option<Instant> = None;
         let mut say = |line: &str| {
             if !self.json {
@@ -126,29 +130,44 @@ type Chosen = (Model, Option<&'static str>);
 fn model(name: Option<&str>, dir: &StateDir, events: bool) -> Result<Chosen, Failure> {
     let variable = std::env::var("DS4_MODEL").ok().filter(|name| !name.is_empty());
     let (origin, name) = match (name, &variable) {
-        (Some(name), _) => ("--model", name),
-        (None, Some(name)) => ("DS4_MODEL", name.as_str()),
-        (None, None) if dir.model_link().exists() => return Ok((Model::File(dir.model_link()), None)),
+        (Some(name), _) if name != AUTO => ("--model", name),
+        (_, Some(name)) => ("DS4_MODEL", name.as_str()),
+        _ if dir.model_link().exists() => return Ok((Model::File(dir.model_link()), None)),
+        (Some(_), None) => return fitting(dir, events),
         (None, None) => return Ok((Model::Builtin, Some(crate::builtin::NOTICE))),
     };
     let source = Source::parse(name, &Catalogue::new());
     match source.map_err(|e| Failure::usage(format!("{origin} {e}")))? {
         Source::BuiltIn => Ok((Model::Builtin, None)),
         Source::File(path) => Ok((Model::File(path), None)),
-        source => obtain(&source, dir, events).map(|path| (Model::File(path), None)),
+        source => obtain(&source, dir, &mut Display::new(events)).map(|path| (Model::File(path), None)),
     }
 }
 
+/// What suits this machine's memory, downloaded if it is not there; nothing while a server runs, whatever its model.
+fn fitting(dir: &StateDir, events: bool) -> Result<Chosen, Failure> {
+    let status = ds4_supervise::status(dir, &Timings::default()).map_err(failure)?;
+    if matches!(status.state, State::Running | State::Starting) {
+        return Ok((Model::Builtin, None));
+    }
+    let (catalogue, mut display) = (Catalogue::new(), Display::new(events));
+    let ram = Machine::measure().map(|machine| machine.total);
+    let pick = catalogue.pick(ram, cfg!(target_os = "macos")).map_err(|e| pull::failure(&e))?;
+    display.note(&pick.why);
+    pick.note.iter().for_each(|note| display.note(note));
+    let source = Source::parse(&pick.model.name, &catalogue).map_err(|e| pull::failure(&e))?;
+    obtain(&source, dir, &mut display).map(|path| (Model::File(path), None))
+}
+
 /// The file of a published model.
-fn obtain(source: &Source, dir: &StateDir, events: bool) -> Result<PathBuf, Failure> {
+fn obtain(source: &Source, dir: &StateDir, display: &mut Display) -> Result<PathBuf, Failure> {
     let store = Store::at(dir.root());
     let settings = pull::settings(None).map_err(|e| pull::failure(&e))?;
     for signal in SIGNALS {
         let handled = signal_hook::flag::register(signal, Arc::clone(&settings.stop));
         handled.map_err(|e| format!("signal {signal} cannot be handled: {e}"))?;
     }
-    let mut display = Display::new(events);
-    let path = ds4_hub::obtain(source, &store, &settings, &mut display);
+    let path = ds4_hub::obtain(source, &store, &settings, display);
     display.clear();
     path.map_err(|e| pull::failure(&e))?.ok_or_else(|| Failure::usage("a model without a file"))
 }

@@ -67,6 +67,15 @@ fn a_model_is_pulled_once_and_linked() {
 }
 
 #[test]
+fn a_system_without_certificates_is_enough() {
+    let (home, host) = (Home::new(), host());
+    std::fs::write(home.file("none.pem"), "").unwrap();
+    let mut pull = asking(&home, &host, &["pull", ASKED]);
+    pull.env("SSL_CERT_FILE", home.file("none.pem")).env("SSL_CERT_DIR", home.file("none"));
+    assert_eq!(said(pull.output().unwrap()).answer(), format!("{}\n", home.file(FILE).display()));
+}
+
+#[test]
 fn names_are_asked_for_by_their_file_and_drafting_weights_leave_the_link() {
     // H019, H025, H027
     let (home, host) = (Home::new(), host());

@@ -295,7 +295,7 @@ fn doctor_looks_cleans_and_refuses() {
     let place = Place::new();
     let looked = place.ds4(&["doctor"]).answer();
     assert!(looked.contains("\nno server.json (already clean)\n") && looked.contains("\nmemory: "), "{looked}");
-    assert!(looked.contains("V4 Flash, 2-bit experts (81 GB, wants 96 GB): "), "{looked}");
+    assert!(looked.contains("q2-imatrix (87 GB, wants 96 GB): "), "{looked}");
     assert!(place.ds4(&["doctor", "--fix"]).answer().contains("lifecycle already clean\n"));
     place.up(&[]);
     let pid = place.pid();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Certificate, Client, Response, StatusCode, Url};
 
 use crate::settings::Settings;
 use crate::verify::is_sha256;
@@ -56,14 +56,23 @@ pub(crate) struct Request<'a> {
 pub(crate) fn client(url: &Url, patience: &Patience) -> Result<Client, Error> {
     // Whoever started the process may have chosen another provider of TLS already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = Client::builder()
-        .user_agent(concat!("ds4/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(patience.stall)
-        .http1_only();
-    // No proxy stands between a machine and itself.
-    let builder = if is_local(url) { builder.no_proxy() } else { builder };
-    builder.build().map_err(|e| Error::Usage(format!("no connection can be made: {}", innermost(e))))
+    let builder = || {
+        let builder = Client::builder()
+            .user_agent(concat!("ds4/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(patience.stall)
+            .http1_only();
+        // No proxy stands between a machine and itself.
+        if is_local(url) { builder.no_proxy() } else { builder }
+    };
+    // A bare system has no certificates; then those that browsers trust count.
+    let client = builder().build().or_else(|_| builder().tls_certs_only(browsers_certificates()).build());
+    client.map_err(|e| Error::Usage(format!("no connection can be made: {}", innermost(e))))
+}
+
+/// Mozilla's list, as it was when this program was built.
+fn browsers_certificates() -> impl Iterator<Item = Certificate> {
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|der| Certificate::from_der(der).ok())
 }
 
 impl Request<'_> {
