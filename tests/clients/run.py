@@ -198,8 +198,7 @@ class Wire:
 
 def serve(command):
     """A server on a free port, and that port; its log is in target/real-clients."""
-    environment = os.environ | {"DS4_LOCK_FILE": str(HOME / "lock")}
-    environment.pop("DS4_MODEL", None)
+    environment = os.environ | {"DS4_LOCK_FILE": str(HOME / "lock"), "DS4_MODEL": "mini"}
     log = HOME / f"{Path(command[0]).name}.log"
     with log.open("w") as out:
         server = subprocess.Popen(command, stderr=out, env=environment)
@@ -260,7 +259,7 @@ def check(client, scripted, mini):
 
 def main():
     wanted = sys.argv[1:] or [client.name for client in CLIENTS]
-    call("cargo", "build", "--quiet", "--package", "ds4", "--package", "ds4-server", "--bins", "--examples")
+    call("cargo", "build", "--quiet", "--workspace", "--bins", "--examples")
     HOME.mkdir(parents=True, exist_ok=True)
     scripted, scripted_port = serve(["target/debug/examples/scripted", "tests/clients/script.json"])
     mini, mini_port = serve(["target/debug/ds4-server", "--port", "0", "--ctx", "100000", "-n", "200"])

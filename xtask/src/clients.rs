@@ -26,7 +26,7 @@ pub(crate) fn run() -> bool {
         return false;
     }
     let mut mini = Command::new("target/debug/ds4-server");
-    mini.args(["--port", "0", "--cors"]).env("DS4_LOCK_FILE", format!("{HOME}/lock")).env_remove("DS4_MODEL");
+    mini.args(["--port", "0", "--cors"]).env("DS4_LOCK_FILE", format!("{HOME}/lock")).env("DS4_MODEL", "mini");
     let mut scripted = Command::new("target/debug/examples/scripted");
     scripted.arg("xtask/clients/script.json");
     let servers = serve(&mut mini).and_then(|mini| Ok((mini, serve(&mut scripted)?)));
@@ -63,7 +63,7 @@ pub(crate) fn soak_document(seconds: u32) -> Result<bool, &'static str> {
 fn try_document(seconds: u32) -> Result<bool, String> {
     let mut server = Command::new("target/debug/ds4-server");
     server.args(["--port", "0", "-c", "400", "-n", "8"]).env("DS4_LOCK_FILE", format!("{HOME}/lock-document"));
-    let server = serve(server.env_remove("DS4_MODEL"))?;
+    let server = serve(server.env("DS4_MODEL", "mini"))?;
     let home = std::env::current_dir().map_err(|e| e.to_string())?.join(HOME);
     let mut tool = Command::new(home.join("venv/bin/st"));
     tool.current_dir(&home); // it leaves a folder where it runs

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ds4_engine::{Engine, Machine, Model, Options, Plan, load_tokenizer};
 use ds4_gguf::File;
+use ds4_hub::{Catalogue, State, Store};
 use ds4_kv::Tier;
 use ds4_model::Numerics;
 use ds4_tokenizer::Tokenizer;
@@ -39,7 +40,7 @@ impl Opened {
         tiers: Vec<Tier>,
     ) -> Result<Self, Failure> {
         let lock = InstanceLock::take()?;
-        let path = model_path(runtime.model.as_deref());
+        let path = model_path(runtime.model.as_deref())?;
         if path.is_none() {
             eprintln!("ds4: {}", builtin::NOTICE);
         }
@@ -113,13 +114,30 @@ fn warn_of_disk(model: &Model, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `-m`, `$DS4_MODEL`, `./ds4flash.gguf`, or none for the built-in model, which can also be named.
-pub(crate) fn model_path(named: Option<&Path>) -> Option<PathBuf> {
-    let named = named.map(PathBuf::from).or_else(|| std::env::var_os("DS4_MODEL").map(PathBuf::from));
-    match named {
-        Some(path) if path == Path::new(builtin::NAME) => None,
-        Some(path) => Some(path),
-        None => Some(PathBuf::from("ds4flash.gguf")).filter(|p| p.exists()),
+/// `-m` or `$DS4_MODEL`, a file or a name of `ds4 models`; without them `./ds4flash.gguf`, then the model to which the
+/// store's link points. None for the built-in model.
+pub(crate) fn model_path(named: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
+    let variable = std::env::var_os("DS4_MODEL").filter(|name| !name.is_empty()).map(PathBuf::from);
+    if let Some(name) = named.map(PathBuf::from).or(variable) {
+        return by_name(name);
+    }
+    let here = Some(PathBuf::from("ds4flash.gguf")).filter(|path| path.exists());
+    // Without a home there is no store.
+    let linked = || Store::of_this_user().ok().map(|store| store.link().to_owned()).filter(|path| path.exists());
+    Ok(here.or_else(linked))
+}
+
+/// A file, or a published model that was downloaded.
+fn by_name(name: PathBuf) -> Result<Option<PathBuf>, Failure> {
+    let catalogue = Catalogue::new();
+    let Some(model) = name.to_str().and_then(|text| catalogue.find(text)).filter(|_| !name.exists()) else {
+        return Ok(Some(name));
+    };
+    let Some(file) = &model.file else { return Ok(None) };
+    let store = Store::of_this_user()?;
+    match store.state(file) {
+        State::There(_) => Ok(Some(store.path(file))),
+        _ => Err(Failure::usage(format!("{0} is not here; ds4 pull {0} downloads it", model.name))),
     }
 }
 
@@ -148,11 +166,11 @@ pub(crate) fn tokenizer(runtime: &Runtime) -> Result<Tokenizer, Failure> {
 
 /// The tokenizer of a model that may be named.
 pub(crate) fn tokenizer_of(model: Option<&Path>) -> Result<Tokenizer, Failure> {
-    Ok(load_tokenizer(&open_file(model_path(model).as_ref())?)?)
+    Ok(load_tokenizer(&open_file(model_path(model)?.as_ref())?)?)
 }
 
 /// `--inspect`
 pub(crate) fn inspect(runtime: &Runtime) -> Result<(), Failure> {
-    let file = open_file(model_path(runtime.model.as_deref()).as_ref())?;
+    let file = open_file(model_path(runtime.model.as_deref())?.as_ref())?;
     crate::lab::print_summary(&file)
 }

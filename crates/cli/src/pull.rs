@@ -70,7 +70,7 @@ impl Place {
     pub(crate) fn store(&self) -> Result<Store, Error> {
         let folder = match &self.dir {
             Some(folder) => folder.clone(),
-            None => Store::at(&Store::state_dir(&|name| std::env::var_os(name))?).folder().into(),
+            None => Store::of_this_user()?.folder().into(),
         };
         Ok(Store::new(&folder, self.link.as_deref()))
     }

@@ -9,7 +9,8 @@ use crate::failure::Failure;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Model and runtime")]
 pub(crate) struct Runtime {
-    /// GGUF model file, or mini, the small model built into this program. Without it: $DS4_MODEL, ./ds4flash.gguf, or mini
+    /// GGUF model file, a name of ds4 models, or mini, the small model built into this program. Without it: $DS4_MODEL,
+    /// ./ds4flash.gguf, what ds4 pull has linked, or mini
     #[arg(short, long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
 

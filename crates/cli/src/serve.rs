@@ -176,7 +176,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
 impl Serve {
     /// Becomes the server of a state directory, with a watchdog.
     fn watch(&self, dir: &Path) -> Result<Watched, Failure> {
-        let path = open::model_path(self.runtime.model.as_deref());
+        let path = open::model_path(self.runtime.model.as_deref())?;
         let name = path.as_deref().and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned());
         let description = Description {
             model_id: name.unwrap_or_else(|| builtin::NAME.into()),

@@ -64,6 +64,16 @@ fn a_model_is_pulled_once_and_linked() {
     assert_eq!(host.seen().len(), 1);
     // The link is a model.
     assert!(home.ds4(&["-m", link.to_str().unwrap(), "-p", "What is 7 + 8?", "--temp", "0"]).answer().contains("15"));
+    // And the one that answers where none is named.
+    let ask = |args: &[&str]| {
+        said(asking(&home, &host, &[args, &["-p", "What is 7 + 8?", "--temp", "0"]].concat()).output().unwrap())
+    };
+    let plain = ask(&[]);
+    assert!(!plain.err.contains("no model file") && plain.answer().contains("15"));
+    assert!(ask(&["-m", "mini"]).err.contains("no model file"));
+    ask(&["-m", "q2"]).fails(2, "ds4: q2 is not here; ds4 pull q2 downloads it");
+    pull(&home, &host, &["q2"]).answer();
+    assert!(ask(&["-m", "q2"]).answer().contains("15"));
 }
 
 #[test]

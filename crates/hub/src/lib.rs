@@ -24,5 +24,5 @@ pub use progress::{MESSAGE_CHARS, PROGRESS_EVERY, Phase, Progress, Report, short
 pub use pull::obtain;
 pub use settings::{Patience, Settings};
 pub use source::{Remote, Source};
-pub use store::{Located, State, Store};
+pub use store::{State, Store};
 pub use token::Token;

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::Source;
 use crate::error::Error;
 use crate::origin::{Origin, with_suffix};
 
@@ -33,22 +32,16 @@ pub enum State {
     Missing,
 }
 
-/// Where a model is.
-#[derive(Clone, Debug)]
-pub enum Located {
-    /// Inside the program.
-    BuiltIn,
-    /// In this file.
-    File(PathBuf),
-    /// Elsewhere: [`crate::obtain`] gets it.
-    Missing,
-}
-
 impl Store {
     /// The store of a state directory: `$DS4_GGUF_DIR`, or `support/gguf` in it; the link lies beside that folder.
     pub fn at(state: &Path) -> Self {
         let moved = std::env::var_os("DS4_GGUF_DIR").filter(|dir| !dir.is_empty());
         Self::new(&moved.map_or_else(|| state.join("support/gguf"), PathBuf::from), None)
+    }
+
+    /// The store of the state directory that the environment names.
+    pub fn of_this_user() -> Result<Self, Error> {
+        Self::state_dir(&|name| std::env::var_os(name)).map(|state| Self::at(&state))
     }
 
     /// A folder, and where the link lies if not beside it.
@@ -96,18 +89,6 @@ impl Store {
         }
     }
 
-    /// Where a model is; nothing is asked of the network, nothing is read.
-    pub fn locate(&self, source: &Source) -> Located {
-        match source {
-            Source::BuiltIn => Located::BuiltIn,
-            Source::File(path) => Located::File(path.clone()),
-            Source::Remote(remote) => match self.state(&remote.file) {
-                State::There(_) => Located::File(self.path(&remote.file)),
-                _ => Located::Missing,
-            },
-        }
-    }
-
     /// The file to which the link points, if it does.
     pub fn linked(&self) -> Option<PathBuf> {
         let target = std::fs::read_link(&self.link).ok()?;
@@ -152,7 +133,6 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Catalogue;
 
     #[test]
     fn the_link_changes_in_one_step_and_never_replaces_a_file() {
@@ -177,7 +157,6 @@ mod tests {
     fn files_are_there_partly_or_not_at_all() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::new(folder.path(), None);
-        let located = |text| store.locate(&Source::parse(text, &Catalogue::new()).expect("it can be asked for"));
         assert!(store.files().is_empty());
         assert_eq!(store.state("a.gguf"), State::Missing);
         std::fs::write(store.path("a.gguf"), "").expect("written");
@@ -187,12 +166,8 @@ mod tests {
         let origin = Origin { source: "hf://me/mine/a.gguf".into(), size: Some(10), sha256: None, etag: None };
         origin.write(&Origin::path(&store.path("a.gguf"))).expect("written");
         assert_eq!(store.state("a.gguf"), State::Partial { have: 5, total: Some(10) });
-        let asked = "hf://me/mine/a.gguf";
-        assert!(matches!(located(asked), Located::Missing));
         std::fs::write(store.path("a.gguf"), "1234567890").expect("written");
         assert_eq!(store.state("a.gguf"), State::There(10));
-        assert!(matches!(located(asked), Located::File(path) if path == store.path("a.gguf")));
-        assert!(matches!(located("mini"), Located::BuiltIn));
         assert_eq!(store.files(), ["a.gguf"]);
     }
 }
