@@ -130,7 +130,7 @@ pub(crate) fn model_path(named: Option<&Path>) -> Result<Option<PathBuf>, Failur
 /// A file, or a published model that was downloaded.
 fn by_name(name: PathBuf) -> Result<Option<PathBuf>, Failure> {
     let catalogue = Catalogue::new();
-    let Some(model) = name.to_str().and_then(|text| catalogue.find(text)).filter(|_| !name.exists()) else {
+    let Some(model) = name.to_str().and_then(|text| catalogue.find(text)).filter(|_| !name.is_file()) else {
         return Ok(Some(name));
     };
     let Some(file) = &model.file else { return Ok(None) };

@@ -70,6 +70,7 @@ fn a_model_is_pulled_once_and_linked() {
     };
     let plain = ask(&[]);
     assert!(!plain.err.contains("no model file") && plain.answer().contains("15"));
+    std::fs::create_dir(home.file("mini")).unwrap(); // a folder is no model
     assert!(ask(&["-m", "mini"]).err.contains("no model file"));
     ask(&["-m", "q2"]).fails(2, "ds4: q2 is not here; ds4 pull q2 downloads it");
     pull(&home, &host, &["q2"]).answer();
