@@ -3,10 +3,12 @@
 //! `cargo xtask test` runs every test and counts what this machine cannot run. `cargo xtask soak` runs the long ones:
 //! fuzzing, damaged files, kills, clients that come and go, bit identity, lower kernels, a very long context. `cargo xtask
 //! clients` lets the OpenAI, Anthropic and AI SDKs and curl talk to the server. `cargo xtask neon` tests the kernels for ARM in
-//! an emulator. `cargo xtask page` opens the page at `/` in a browser and uses it. `cargo xtask pi` tests the extension for Pi.
+//! an emulator. `cargo xtask page` opens the page at `/` in a browser and uses it. `cargo xtask pi` tests the extension for Pi. `cargo
+//! xtask scripts` reads what is not Rust, `cargo xtask licences` what the libraries' licences are.
 
 mod apt;
 mod clients;
+mod licences;
 mod neon;
 mod page;
 mod pi;
@@ -25,16 +27,18 @@ usage: cargo xtask test [ARGUMENTS OF THE TEST RUNNER]
        cargo xtask page [--fetch | --pictures]
        cargo xtask pi [--slice]
        cargo xtask scripts
+       cargo xtask licences
 
 test     every test of the workspace, with cargo-nextest where it is installed
 soak     long runs; --slice: a few minutes in all. Parts: fuzz, calls, schemas, damage, kills, churn,
-         bits, families, context, skills, document, hostile
+         bits, families, context, skills, document, hostile, supervise, downloads
 clients  the SDKs of OpenAI, Anthropic and Vercel, and curl, against ds4-server, and requests made of
          /openapi.json; needs python3 and pip, node and npm
 neon     the tests of ds4-cpu for ARM in an emulator; --fetch: first gets what that needs, on Debian
 page     the page at / in Chromium; --fetch: as above; --pictures: makes those of the documentation
 pi       the extension for Pi, alone and in a real Pi; --slice: the longest life only; needs node and npm
-scripts  shell scripts and the Dockerfile, read by shellcheck and hadolint; needs python3 and pip";
+scripts  shell scripts and the Dockerfile, read by shellcheck and hadolint; needs python3 and pip
+licences of the libraries, compared with deny.toml; their texts go to target/licences.txt";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Some((command, [option])) if command == "page" && option == "--fetch" => page::run(true, false),
         Some((command, [option])) if command == "page" && option == "--pictures" => page::run(false, true),
         Some((command, [])) if command == "scripts" => scripts::run(),
+        Some((command, [])) if command == "licences" => licences::run(),
         Some((command, [])) if command == "pi" => pi::run(false),
         Some((command, [option])) if command == "pi" && option == "--slice" => pi::run(true),
         _ => {
