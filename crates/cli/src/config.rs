@@ -30,6 +30,13 @@ pub(crate) struct Settings {
     origins: BTreeMap<String, String>,
 }
 
+impl Settings {
+    /// What was said of a setting other than its default, and where.
+    pub(crate) fn said<T: Clone + Send + Sync + 'static>(&self, name: &str) -> Option<(&str, &T)> {
+        Some((self.origins.get(name)?, self.matches.get_one(name)?))
+    }
+}
+
 /// Settings for `command` from its flags, the environment, and the file that one of these names.
 pub(crate) fn settle(command: &Command, args: &[String]) -> Result<Settings, Failure> {
     let given = parse(command, args)?;

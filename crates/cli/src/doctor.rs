@@ -1,12 +1,16 @@
 //! `ds4 doctor`: what is wrong, and what this machine can run.
 
+mod gpus;
+
 use clap::{CommandFactory, Parser};
 use ds4_cpu::MachineLimits;
 use ds4_engine::Machine;
-use ds4_hub::Catalogue;
+use ds4_hub::{Catalogue, Store};
 use ds4_supervise::doctor::{self, Recovery};
+use ds4_supervise::{StateDir, Timings};
 
 use crate::failure::Failure;
+use crate::open::existing;
 use crate::supervised::{Place, failure, parse};
 
 /// Looks at what earlier servers left, and says what this machine can run and how fast.
@@ -40,6 +44,8 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
         println!("{line}");
     }
     if !arguments.fix {
+        needed(&dir)?;
+        linked(&dir);
         machine();
         return Ok(());
     }
@@ -55,6 +61,29 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Why a server stays, and where it says what is wrong.
+fn needed(dir: &StateDir) -> Result<(), Failure> {
+    let status = ds4_supervise::status(dir, &Timings::from_environment().map_err(failure)?).map_err(failure)?;
+    let kept = if status.kept { ", kept until ds4 down" } else { "" };
+    println!("server: {}, {} leases{kept}; log: {}", status.state.name(), status.leases.len(), dir.log().display());
+    Ok(())
+}
+
+/// The model that answers where none is named.
+fn linked(dir: &StateDir) {
+    let store = Store::at(dir.root());
+    match existing(store.link()) {
+        Ok(Some(link)) => {
+            let file = std::fs::canonicalize(&link).unwrap_or(link);
+            let state = ds4_gguf::File::open(&file)
+                .map_or_else(|why| format!("cannot be used: {why}"), |_| file.display().to_string());
+            println!("linked model: {state}");
+        }
+        Ok(None) => println!("linked model: none ({} is not there); ds4 pull", store.link().display()),
+        Err(why) => println!("linked model: {}", why.message()),
+    }
+}
+
 /// What this machine has, and what fits.
 fn machine() {
     let Some(machine) = Machine::measure() else {
@@ -64,6 +93,7 @@ fn machine() {
     let gigabytes = |bytes: u64| bytes as f64 / 1e9;
     println!("memory: {:.0} GB, {:.0} GB of it free", gigabytes(machine.total), gigabytes(machine.available));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    gpus::lines().iter().for_each(|line| println!("{line}"));
     let read = match MachineLimits::measure(threads) {
         Ok(limits) => {
             println!(

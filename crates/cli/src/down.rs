@@ -27,7 +27,8 @@ pub(crate) fn command() -> clap::Command {
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let arguments: Arguments = parse(args)?;
     let Place { dir, timings, stop } = Place::new()?;
-    match ds4_supervise::down(&dir, arguments.force, &timings, &stop).map_err(failure)? {
+    let mut say = |line: &str| eprintln!("ds4: {line}");
+    match ds4_supervise::down(&dir, arguments.force, &timings, &stop, &mut say).map_err(failure)? {
         Down::NothingRan => println!("no ds4-server runs"),
         Down::Stopped(pid) => println!("stopped ds4-server (pid {pid})"),
         Down::LeftRunning(pid) => {

@@ -1,7 +1,10 @@
 //! `ds4`: one program for everything.
 //!
 //! Exit codes: 0 success, 1 a failure at run time, 2 bad usage or another instance running, 130 interrupted;
-//! `ds4 status` says 3 when no server runs.
+//! `ds4 status` says 3 when no server runs; 141 when nobody reads what is printed.
+
+#[macro_use]
+mod out;
 
 mod args;
 mod bench;

@@ -1,5 +1,6 @@
 //! From flags to a running engine.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use ds4_gguf::File;
 use ds4_hub::{Catalogue, State, Store};
 use ds4_kv::Tier;
 use ds4_model::Numerics;
+use ds4_supervise::StateDir;
 use ds4_tokenizer::Tokenizer;
 
 use crate::builtin;
@@ -15,6 +17,7 @@ use crate::failure::Failure;
 use crate::lock::InstanceLock;
 use crate::progress::Bar;
 use crate::runtime::Runtime;
+use crate::supervised::failure;
 
 /// An engine, and the lock that lets it run.
 pub(crate) struct Opened {
@@ -41,7 +44,8 @@ impl Opened {
     ) -> Result<Self, Failure> {
         let lock = InstanceLock::take()?;
         let path = model_path(runtime.model.as_deref())?;
-        if path.is_none() {
+        let named = runtime.model.is_some() || variable().is_some();
+        if path.is_none() && !named {
             eprintln!("ds4: {}", builtin::NOTICE);
         }
         let file = open_file(path.as_ref())?;
@@ -117,28 +121,59 @@ fn warn_of_disk(model: &Model, path: &Path) -> Result<(), Failure> {
 /// `-m` or `$DS4_MODEL`, a file or a name of `ds4 models`; without them `./ds4flash.gguf`, then the model to which the
 /// store's link points. None for the built-in model.
 pub(crate) fn model_path(named: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
-    let variable = std::env::var_os("DS4_MODEL").filter(|name| !name.is_empty()).map(PathBuf::from);
-    if let Some(name) = named.map(PathBuf::from).or(variable) {
+    if let Some(name) = named.map(PathBuf::from).or_else(variable) {
         return by_name(name);
     }
-    let here = Some(PathBuf::from("ds4flash.gguf")).filter(|path| path.exists());
+    if let Some(here) = existing(Path::new("ds4flash.gguf"))? {
+        return Ok(Some(here));
+    }
     // Without a home there is no store.
-    let linked = || Store::of_this_user().ok().map(|store| store.link().to_owned()).filter(|path| path.exists());
-    Ok(here.or_else(linked))
+    StateDir::from_environment().map_or(Ok(None), |dir| existing(Store::at(dir.root()).link()))
 }
 
-/// A file, or a published model that was downloaded.
+/// `$DS4_MODEL`
+fn variable() -> Option<PathBuf> {
+    std::env::var_os("DS4_MODEL").filter(|name| !name.is_empty()).map(PathBuf::from)
+}
+
+/// A model file that need not be there; but a link to nowhere, or a file that cannot be seen, is no reason to let the
+/// built-in model answer.
+pub(crate) fn existing(path: &Path) -> Result<Option<PathBuf>, Failure> {
+    let why = match std::fs::metadata(path) {
+        Ok(_) => return Ok(Some(path.into())),
+        Err(why) => why,
+    };
+    match (std::fs::read_link(path), why.kind()) {
+        (Ok(target), _) => Err(Failure::from(format!(
+            "{} points to {}: {why}; put the file back, remove the link, or name another model (-m mini is the built-in one)",
+            path.display(),
+            target.display()
+        ))),
+        (Err(_), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        (Err(_), _) => Err(Failure::from(format!("{}: {why}", path.display()))),
+    }
+}
+
+/// A model that was downloaded, by its published name or by that of its file; else the name is a file's.
 fn by_name(name: PathBuf) -> Result<Option<PathBuf>, Failure> {
     let catalogue = Catalogue::new();
-    let Some(model) = name.to_str().and_then(|text| catalogue.find(text)).filter(|_| !name.is_file()) else {
-        return Ok(Some(name));
-    };
-    let Some(file) = &model.file else { return Ok(None) };
-    let store = Store::of_this_user()?;
-    match store.state(file) {
-        State::There(_) => Ok(Some(store.path(file))),
-        _ => Err(Failure::usage(format!("{0} is not here; ds4 pull {0} downloads it", model.name))),
+    let store = || StateDir::from_environment().map(|dir| Store::at(dir.root())).map_err(failure);
+    if let Some(model) = name.to_str().and_then(|text| catalogue.find(text)) {
+        let Some(file) = &model.file else { return Ok(None) };
+        let store = store()?;
+        return match store.state(file) {
+            State::There(_) => Ok(Some(store.path(file))),
+            _ => Err(Failure::usage(format!("{0} is not here; ds4 pull {0} downloads it", model.name))),
+        };
     }
+    if !name.exists()
+        && let Some(text) = name.to_str()
+        && let Ok(store) = store()
+        && store.files().iter().any(|file| file == text)
+    {
+        return Ok(Some(store.path(text)));
+    }
+    Ok(Some(name))
 }
 
 fn open_file(path: Option<&PathBuf>) -> Result<File, Failure> {

@@ -1,6 +1,7 @@
 //! `ds4 serve`: the server.
 
 use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,11 +177,13 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
 impl Serve {
     /// Becomes the server of a state directory, with a watchdog.
     fn watch(&self, dir: &Path) -> Result<Watched, Failure> {
+        // Not the link's name, which may point elsewhere tomorrow.
         let path = open::model_path(self.runtime.model.as_deref())?;
+        let path = path.map(|path| std::fs::canonicalize(&path).unwrap_or(path));
         let name = path.as_deref().and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned());
         let description = Description {
             model_id: name.unwrap_or_else(|| builtin::NAME.into()),
-            model_path: path.map(|path| std::path::absolute(&path).unwrap_or(path)),
+            model_path: path,
             kv_dir: self.kv.disk_dir().map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.into())),
             ctx: self.runtime.ctx as u64,
             port: self.port,
@@ -196,6 +199,14 @@ impl Serve {
             ds4_server::addresses(&serve.host, serve.port, keys.is_empty() && !serve.insecure).map_err(|e| {
                 if e.kind() == ErrorKind::PermissionDenied { Failure::usage(e.to_string()) } else { e.into() }
             })?;
+        // Before the model is read, which may take minutes.
+        if serve.port != 0 {
+            addresses.iter().try_for_each(|address| {
+                TcpListener::bind(address)
+                    .map(drop)
+                    .map_err(|e| Failure::from(format!("cannot listen at {address}: {e}; see --host and --port")))
+            })?;
+        }
         let prefill_quantum = Duration::from_millis(serve.prefill_quantum);
         let options = Options { prefill_quantum, save_from: serve.kv.save_from(), ..Options::default() };
         let opened = Opened::several(&serve.runtime, serve.sessions, options, serve.kv.open()?)?;

@@ -52,6 +52,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
                 "context": record.and_then(|record| record.ctx),
                 "leases": leases,
                 "kept": status.kept,
+                "adopted": record.is_some_and(|record| record.adopted),
                 "log": dir.log(),
                 "dir": dir.root(),
             })
@@ -67,7 +68,11 @@ fn print(status: &Status) {
     let pid = status.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
     println!("{}{pid}", status.state.name());
     if let Some(record) = &status.record {
-        println!("url: {}", record.base_url);
+        let silent = status.state == State::Starting && !record.starting;
+        println!("url: {}{}", record.base_url, if silent { " (does not answer)" } else { "" });
+        if record.adopted {
+            println!("adopted: ds4 did not start it and does not end it");
+        }
         if let Some(model) = &record.model_id {
             println!("model: {model}");
         }
@@ -81,7 +86,7 @@ fn print(status: &Status) {
     for lease in &status.leases {
         println!("needed by: process {} in {} since {}", lease.pid, lease.cwd, since(lease));
     }
-    if status.kept {
+    if status.kept && status.pid.is_some() && !status.record.as_ref().is_some_and(|record| record.adopted) {
         println!("kept until ds4 down");
     }
 }

@@ -1,19 +1,20 @@
 //! `ds4 up`: the one server, started or found.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod model;
+
 use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, Parser};
-use ds4_engine::Machine;
-use ds4_hub::{Catalogue, Progress, Source, Store};
-use ds4_supervise::{Model, Ready, State, StateDir, Timings, Wanted};
-use serde_json::{Value, json};
+use ds4_hub::{PROGRESS_EVERY, short};
+use ds4_supervise::{Ready, Wanted};
+use serde_json::json;
 
+use crate::config;
 use crate::failure::Failure;
-use crate::pull;
-use crate::pull::display::Display;
-use crate::supervised::{Place, SIGNALS, failure, parse, pid};
+use crate::pull::display::event;
+use crate::serve;
+use crate::supervised::{Place, failure, parse, pid};
+use model::{AUTO, Chooser};
 
 /// Starts the one server of this machine's state directory, or finds the one that runs; waits until it answers; prints its URL.
 #[derive(Debug, Parser)]
@@ -22,11 +23,12 @@ struct Up {
     /// The model: a GGUF file, a name of ds4 models or an address, which is downloaded if it is not there, or mini, the small
     /// one built into this program. A server with another model is replaced, except by auto: whatever runs, the linked
     /// model, or what suits this machine's memory.
-    /// Without it: whatever runs, $DS4_MODEL, support/ds4flash.gguf in the state directory, or mini
+    /// Without it: whatever runs, $DS4_MODEL, the model that ds4 pull has linked, or mini
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
 
-    /// Port to listen at, where no server runs yet [default: 8000]; 0 takes any that is free
+    /// Port to listen at, where no server runs yet [default: that of the server that is replaced, or 8000]; 0 takes any
+    /// that is free
     #[arg(long, value_name = "N")]
     port: Option<u16>,
 
@@ -58,12 +60,6 @@ ds4 status says what runs, ds4 logs shows its log, ds4 down stops it.";
 
 /// Flags that are said to `up` itself.
 const OWN: &[&str] = &["--model", "-m", "--port", "--state-dir"];
-/// A name for the link's model, or, without one, for what suits this machine.
-const AUTO: &str = "auto";
-/// Between two pieces of news in JSON.
-const NEWS: Duration = Duration::from_millis(750);
-/// Most characters of one.
-const MOST: usize = 160;
 
 /// The command line.
 pub(crate) fn command() -> clap::Command {
@@ -88,27 +84,37 @@ impl Up {
         }
         let Place { dir, mut timings, stop } = Place::new()?;
         timings.ready_timeout = self.timeout.unwrap_or(timings.ready_timeout);
-        let (model, note) = model(self.model.as_deref(), &dir, self.json)?;
-        let (port, for_pid, flags) = (self.port, self.for_pid, self.flags);
-        let wanted = Wanted { model, model_asked: self.model.is_some_and(|name| name != AUTO), port, for_pid, flags };
+        let usual = Usual::of(&self.flags)?;
+        let json = self.json;
+        let chooser = Chooser { dir: &dir, stop: &stop, events: json };
+        let named = self.model.as_deref().filter(|name| *name != AUTO);
+        let mut wanted = Wanted {
+            model: named.map(|name| chooser.named("--model", name)).transpose()?,
+            model_asked: named.is_some(),
+            port: self.port.or(usual.port),
+            for_pid: self.for_pid,
+            flags: self.flags,
+        };
         let mut last: Option<Instant> = None;
         let mut say = |line: &str| {
-            if !self.json {
+            if !json {
                 eprintln!("ds4: {line}");
-                if line.starts_with("starting")
-                    && let Some(note) = note
-                {
-                    eprintln!("ds4: {note}");
-                }
-            } else if last.is_none_or(|last| last.elapsed() >= NEWS) {
+            } else if last.is_none_or(|last| last.elapsed() >= PROGRESS_EVERY) {
                 last = Some(Instant::now());
-                let message: String = line.chars().take(MOST).collect();
-                event(&json!({"event": "progress", "message": message}));
+                event(&json!({"event": "progress", "message": short(line)}));
             }
         };
-        let ready = ds4_supervise::up(&dir, &wanted, &timings, &stop, &mut say).map_err(failure)?;
-        let Ready { url, pid, model, context, adopted } = ready;
-        if self.json {
+        let mut ready = ds4_supervise::up(&dir, &wanted, &timings, &stop, &mut say).map_err(failure)?;
+        if ready.is_none() {
+            // Nothing runs, and it was not said what should.
+            wanted.model = Some(match usual.model {
+                Some((origin, name)) => chooser.named(&origin, &name)?,
+                None => chooser.unnamed(self.model.is_some())?,
+            });
+            ready = ds4_supervise::up(&dir, &wanted, &timings, &stop, &mut say).map_err(failure)?;
+        }
+        let Ready { url, pid, model, context, adopted } = ready.ok_or("no server runs, and none was started")?;
+        if json {
             event(
                 &json!({"event": "ready", "url": url, "pid": pid, "model": model, "context": context, "adopted": adopted}),
             );
@@ -119,57 +125,26 @@ impl Up {
     }
 }
 
-fn event(event: &Value) {
-    println!("{event}");
+/// What the settings of servers say: a file, the environment, the flags after `--`.
+#[derive(Default)]
+struct Usual {
+    /// Where it is said, and what.
+    model: Option<(String, String)>,
+    port: Option<u16>,
 }
 
-/// A model, and what is to be said about it.
-type Chosen = (Model, Option<&'static str>);
-
-/// The model that a name means. One of the catalogue, or one with an address, is downloaded if it is not there.
-fn model(name: Option<&str>, dir: &StateDir, events: bool) -> Result<Chosen, Failure> {
-    let variable = std::env::var("DS4_MODEL").ok().filter(|name| !name.is_empty());
-    let (origin, name) = match (name, &variable) {
-        (Some(name), _) if name != AUTO => ("--model", name),
-        (_, Some(name)) => ("DS4_MODEL", name.as_str()),
-        _ if dir.model_link().exists() => return Ok((Model::File(dir.model_link()), None)),
-        (Some(_), None) => return fitting(dir, events),
-        (None, None) => return Ok((Model::Builtin, Some(crate::builtin::NOTICE))),
-    };
-    let source = Source::parse(name, &Catalogue::new());
-    match source.map_err(|e| Failure::usage(format!("{origin} {e}")))? {
-        Source::BuiltIn => Ok((Model::Builtin, None)),
-        Source::File(path) => Ok((Model::File(path), None)),
-        source => obtain(&source, dir, &mut Display::new(events)).map(|path| (Model::File(path), None)),
+impl Usual {
+    fn of(flags: &[String]) -> Result<Self, Failure> {
+        if std::env::var_os("DS4_SERVER_BINARY").is_some_and(|name| !name.is_empty()) {
+            // Another program, which may have other flags.
+            return Ok(Self::default());
+        }
+        let settings = config::settle(&serve::command(), flags)?;
+        let model = settings
+            .said("model")
+            .map(|(origin, path): (_, &std::path::PathBuf)| (origin.to_owned(), path.display().to_string()));
+        Ok(Self { model, port: settings.said("port").map(|(_, port)| *port) })
     }
-}
-
-/// What suits this machine's memory, downloaded if it is not there; nothing while a server runs, whatever its model.
-fn fitting(dir: &StateDir, events: bool) -> Result<Chosen, Failure> {
-    let status = ds4_supervise::status(dir, &Timings::default()).map_err(failure)?;
-    if matches!(status.state, State::Running | State::Starting) {
-        return Ok((Model::Builtin, None));
-    }
-    let (catalogue, mut display) = (Catalogue::new(), Display::new(events));
-    let ram = Machine::measure().map(|machine| machine.total);
-    let pick = catalogue.pick(ram, cfg!(target_os = "macos")).map_err(|e| pull::failure(&e))?;
-    display.note(&pick.why);
-    pick.note.iter().for_each(|note| display.note(note));
-    let source = Source::parse(&pick.model.name, &catalogue).map_err(|e| pull::failure(&e))?;
-    obtain(&source, dir, &mut display).map(|path| (Model::File(path), None))
-}
-
-/// The file of a published model.
-fn obtain(source: &Source, dir: &StateDir, display: &mut Display) -> Result<PathBuf, Failure> {
-    let store = Store::at(dir.root());
-    let settings = pull::settings(None).map_err(|e| pull::failure(&e))?;
-    for signal in SIGNALS {
-        let handled = signal_hook::flag::register(signal, Arc::clone(&settings.stop));
-        handled.map_err(|e| format!("signal {signal} cannot be handled: {e}"))?;
-    }
-    let path = ds4_hub::obtain(source, &store, &settings, display);
-    display.clear();
-    path.map_err(|e| pull::failure(&e))?.ok_or_else(|| Failure::usage("a model without a file"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

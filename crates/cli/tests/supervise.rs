@@ -142,6 +142,123 @@ fn another_model_replaces_the_server() {
 }
 
 #[test]
+fn a_link_that_moved_is_another_model() {
+    let place = Place::new();
+    let link = place.file("support/ds4flash.gguf");
+    std::fs::create_dir_all(place.file("support")).unwrap();
+    let files = ["one.gguf", "two.gguf"].map(|name| place.home.file(name));
+    for file in &files {
+        std::fs::copy(model(), file).unwrap();
+    }
+    std::os::unix::fs::symlink(&files[0], &link).unwrap();
+    place.up(&[]);
+    let (first, two) = (place.pid(), files[1].display().to_string());
+    assert_eq!(place.status()["model"], "one");
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&files[1], &link).unwrap();
+    place.up(&[]);
+    place.up(&["--model", &files[0].display().to_string()]);
+    assert_eq!(place.pid(), first, "it is what runs, whatever the link says by now");
+    place.up(&["--model", &two]);
+    assert_eq!((place.pid() == first, place.status()["model"].as_str().unwrap()), (false, "two"));
+    let second = place.pid();
+    place.up(&["--model", &link.display().to_string()]);
+    assert_eq!(place.pid(), second, "the link's model");
+
+    // A link to nowhere is no reason for a toy to answer.
+    place.ds4(&["down"]).answer();
+    std::fs::remove_file(&files[1]).unwrap();
+    for args in [["up", "--port", "0"].as_slice(), &["-p", "Hello"]] {
+        let said = place.ds4(args);
+        assert!(said.err.contains(&format!("ds4flash.gguf points to {two}: ")), "{said:?}");
+        assert_eq!(said.code, 1);
+    }
+}
+
+#[test]
+fn a_model_that_is_none_replaces_nothing_and_another_one_gets_the_port() {
+    let place = Place::new();
+    let url = place.up(&[]);
+    let pid = place.pid();
+    let wrong = place.home.file("wrong.gguf");
+    std::fs::write(&wrong, "GGUF?").unwrap();
+    let said = place.ds4(&["up", "--model", &wrong.display().to_string()]);
+    assert!(said.err.contains("wrong.gguf: ") && said.code == 1, "{said:?}");
+    assert_eq!((place.pid(), place.state().as_str()), (pid, "running"));
+    let said = place.ds4(&["up", "--model", &model(), "--", "-t", "1", "-c", "2000"]);
+    assert_eq!((said.code, said.out.trim()), (0, url.as_str()), "{said:?}");
+    assert_ne!(place.pid(), pid);
+}
+
+#[test]
+fn settings_of_servers_count_for_up_too() {
+    let place = Place::new();
+    let config = place.home.file("server.toml");
+    std::fs::write(&config, format!("model = {:?}\nthreads = 1\nctx = 2000\nport = 0\n", model())).unwrap();
+    let mut up = place.command(&["up"]);
+    said(up.env("DS4_CONFIG", &config).output().unwrap()).answer();
+    assert_eq!((&place.status()["model"], &place.status()["context"]), (&json!("v4-mini"), &json!(2000)));
+    let mut up = place.command(&["up", "--", "-c", "3000"]);
+    let said = said(up.env("DS4_CONFIG", &config).output().unwrap());
+    assert!(said.err.contains("a ds4-server runs already, with its own flags"), "{said:?}");
+}
+
+#[test]
+fn who_kept_a_server_keeps_it_when_another_one_fails_and_not_beyond_its_end() {
+    let place = Place::new();
+    place.up(&[]);
+    let pid = place.pid();
+    signal("STOP", pid); // it does not answer
+    assert_eq!(place.ds4(&["up", "--timeout", "1"]).code, 1);
+    signal("CONT", pid);
+    assert!(place.file("keep").exists());
+    signal("KILL", pid);
+    place.wait_for_end(pid);
+    let mut process = Sleeper::new();
+    place.up(&["--for-pid", &process.pid()]);
+    let pid = place.pid();
+    assert_eq!(place.status()["kept"], false, "that was the one before");
+    process.kill();
+    place.wait_for_end(pid);
+}
+
+#[test]
+fn a_server_says_again_what_it_is_when_its_file_is_removed() {
+    let place = Place::new();
+    let url = place.up(&[]);
+    let pid = place.pid();
+    std::fs::remove_file(place.file("server.json")).unwrap();
+    assert_eq!(place.up(&[]), url);
+    assert_eq!(place.pid(), pid);
+    std::fs::write(place.file("server.json"), "{").unwrap();
+    place.wait("the server's word", || place.state() == "running");
+}
+
+#[test]
+fn keys_are_shown_to_nobody() {
+    let place = Place::new();
+    place.ds4(&["up", "--port", "0", "--", "-t", "1", "-c", "2000", "--api-key", "sesame"]).answer();
+    let shown =
+        [place.ds4(&["doctor"]).answer(), place.log(), std::fs::read_to_string(place.file("server.json")).unwrap()];
+    assert!(shown.iter().all(|text| text.contains("--api-key") && !text.contains("sesame")), "{shown:?}");
+}
+
+#[test]
+fn whoever_does_not_read_on_is_no_reason_to_panic() {
+    let place = Place::new();
+    for args in [&["status"][..], &["doctor"], &["connect", "codex", "--context", "1000"], &["--help"]] {
+        let mut child = place.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let said = said(child.wait_with_output().unwrap());
+        assert_eq!((said.code, said.err.as_str()), (141, ""), "{args:?}");
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let Ok(full) = full else { continue };
+        let said = common::said(place.command(args).stdout(full).output().unwrap());
+        assert!(said.code == 1 && said.err.starts_with("ds4: cannot write: "), "{args:?}: {said:?}");
+    }
+}
+
+#[test]
 fn a_server_that_is_stopping_is_waited_for() {
     // H227
     let place = Place::new();
@@ -203,9 +320,12 @@ fn a_server_that_does_not_start_says_why() {
     // H228
     let place = Place::new();
     let log = place.file("log").display().to_string();
-    let said = place.ds4(&["up", "--port", "0", "--", "--ctx", "nothing"]);
+    place
+        .ds4(&["up", "--", "--ctx", "nothing"])
+        .fails(2, "ds4: invalid value for --ctx: nothing (a whole number from 1)");
+    let said = place.ds4(&["up", "--port", "0", "--", "--trace", "/nowhere/trace"]);
     assert!(said.err.contains(&format!("ds4: ds4-server exited before becoming ready; see {log}\n")), "{said:?}");
-    assert!(said.err.contains("invalid value for --ctx: nothing"), "{said:?}");
+    assert!(said.err.contains("/nowhere/trace"), "{said:?}");
     assert_eq!(said.code, 1);
     assert!(!place.file("keep").exists() && !place.file("lock").exists());
 
@@ -276,14 +396,15 @@ fn programs_get_events() {
         said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     let found = events(&["up", "--json", "--port", "0", "--", "-t", "1", "-c", "2000"]);
-    assert_eq!(found[0], json!({"event": "progress", "message": "starting ds4-server (mini)"}));
+    assert_eq!(found[0]["event"], "progress");
+    assert!(found.contains(&json!({"event": "progress", "message": "starting ds4-server (mini)"})), "{found:?}");
     let ready = found.last().unwrap();
     let status = place.status();
     assert_eq!((&ready["event"], &ready["url"], &ready["pid"]), (&json!("ready"), &status["url"], &status["pid"]));
     assert_eq!((&ready["model"], &ready["context"], &ready["adopted"]), (&json!("mini"), &json!(2000), &json!(false)));
     assert_eq!(events(&["up", "--json"]).last().unwrap()["adopted"], true);
     place.ds4(&["down"]).answer();
-    let found = events(&["up", "--json", "--port", "0", "--", "--ctx", "nothing"]);
+    let found = events(&["up", "--json", "--port", "0", "--", "--trace", "/nowhere/trace"]);
     let failed = found.last().unwrap();
     assert_eq!(failed["event"], "failed");
     assert!(failed["message"].as_str().unwrap().starts_with("ds4-server exited before becoming ready; see "));

@@ -158,8 +158,8 @@ fn ten_who_race_have_one_server() {
 
     // After all that it works as on the first day, for one who needs it, and ends with that.
     let mut process = Sleeper::new();
+    place.ds4(&["down"]);
     let url = place.up(&["--for-pid", &process.pid()]);
-    std::fs::remove_file(place.file("keep")).ok();
     let pid = place.pid();
     std::thread::sleep(Duration::from_secs(4));
     assert!(is_alive(pid) && get(&url, "/ready") == 200);
@@ -186,11 +186,16 @@ fn race(place: &Place, dice: &mut Dice, ups: &AtomicU64, kills: &AtomicU64) {
     let mut command = place.command(args);
     // The lock of all instances of a machine is not what is tested here.
     command.env("DS4_LOCK_FILE", place.home.file(&pid));
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     if dice.roll(2) == 0 {
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         kills.fetch_add(u64::from(kill_after(child, Duration::from_micros(dice.roll(400_000)))), Relaxed);
-    } else if child.wait().unwrap().success() && args[0] == "up" {
-        ups.fetch_add(1, Relaxed);
+    } else if args[0] == "up" {
+        let said = common::said(command.output().unwrap());
+        // The one that it started may be killed meanwhile, or asked to end by another.
+        assert!(said.code == 0 || said.err.contains("exited before becoming ready"), "{said:?}");
+        ups.fetch_add(u64::from(said.code == 0), Relaxed);
+    } else {
+        command.output().unwrap();
     }
     match dice.roll(6) {
         0 => drop(place.ds4(&["lease", "--pid", &pid, "--release"])),

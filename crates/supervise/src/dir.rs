@@ -44,6 +44,11 @@ impl StateDir {
         Ok(())
     }
 
+    /// Whether it is there.
+    pub(crate) fn exists(&self) -> Result<bool, Error> {
+        self.root.try_exists().map_err(Error::file(&self.root, "look into"))
+    }
+
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
@@ -102,11 +107,6 @@ impl StateDir {
     /// What was computed once.
     pub fn kv(&self) -> PathBuf {
         self.root.join("kv")
-    }
-
-    /// The link to the model of older installations.
-    pub fn model_link(&self) -> PathBuf {
-        self.root.join("support/ds4flash.gguf")
     }
 
     /// Removes what writers left that were killed half-way: `NAME.PID.MS.SEQ.tmp` and `lock.PID.MS.SEQ.stale`.

@@ -1,8 +1,10 @@
 //! Recovery in three steps: look; clean what is dead; refuse to touch what lives, which is a person's decision.
 
+use crate::json::remove;
 use crate::lifecycle::owner_in_words;
+use crate::observe::is_there;
 use crate::status::recorded;
-use crate::{Error, FileLock, Found, LifecycleLock, ServerRecord, StateDir, lease, process};
+use crate::{Error, FileLock, Found, LifecycleLock, StateDir, lease, process};
 
 /// What was found or done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +33,8 @@ pub fn inspect(dir: &StateDir) -> Result<Vec<String>, Error> {
         }
     };
     let binary = record.binary.as_ref().map_or_else(|| "unknown".into(), |path| path.display().to_string());
-    let lives = match is_there(dir, &record)? {
+    let holder = FileLock::holder(&dir.server_lock())?;
+    let lives = match holder.is_some() || is_there(&record) {
         true => format!("process: alive, {}", line(record.pid)),
         false => "process: gone".into(),
     };
@@ -47,36 +50,31 @@ fn line(pid: u32) -> String {
     process::command_line(pid).unwrap_or_else(|| "which cannot be seen from here".into())
 }
 
-/// Whether the process of a record is there, or another one holds the server's lock.
-fn is_there(dir: &StateDir, record: &ServerRecord) -> Result<bool, Error> {
-    Ok(FileLock::holder(&dir.server_lock())?.is_some() || record.lives())
-}
-
 /// Removes what a dead server left, and all leases, under the lifecycle lock.
 pub fn recover(dir: &StateDir) -> Result<Recovery, Error> {
-    if !dir.root().exists() {
+    if !dir.exists()? {
         return Ok(Recovery::AlreadyClean);
     }
-    // Twice: the first try clears a dead owner away.
-    let lock = match LifecycleLock::try_take(dir)? {
-        Some(lock) => Some(lock),
-        None => LifecycleLock::try_take(dir)?,
+    let Some(_lock) = LifecycleLock::take_from_the_dead(dir)? else {
+        return Ok(Recovery::LockHeld(owner_in_words(dir)));
     };
-    let Some(_lock) = lock else { return Ok(Recovery::LockHeld(owner_in_words(dir))) };
     if let Some(pid) = FileLock::holder(&dir.server_lock())? {
         return Ok(Recovery::StillAlive(pid));
     }
+    let kept = dir.keep().exists();
     let pid = match recorded(dir) {
-        Found::Nothing => return Ok(Recovery::AlreadyClean),
-        Found::There(record) if record.lives() => return Ok(Recovery::StillAlive(record.pid)),
+        Found::Nothing if !kept => return Ok(Recovery::AlreadyClean),
+        Found::Nothing => None,
+        Found::There(record) if is_there(&record) => return Ok(Recovery::StillAlive(record.pid)),
         Found::There(record) => Some(record.pid),
         Found::Unreadable(_) => None,
     };
     let leases = lease::all(dir);
     for lease in &leases {
-        std::fs::remove_file(&lease.path).map_err(Error::file(&lease.path, "remove"))?;
+        remove(&lease.path)?;
     }
     dir.sweep();
+    remove(&dir.keep())?;
     crate::down::clear(dir)?;
     Ok(Recovery::Cleaned(pid, leases.len()))
 }

@@ -1,8 +1,8 @@
 //! Stops the one server.
 
-use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
+use crate::json::remove;
 use crate::observe::{Server, is_ds4_server};
 use crate::{Error, FileLock, LifecycleLock, StateDir, Stop, Timings, http, log, process, write_json};
 
@@ -29,9 +29,16 @@ pub(crate) enum End {
     Killed,
 }
 
-/// Stops the server, which then is not kept any more. With `force` at once, and also one that was adopted.
-pub fn down(dir: &StateDir, force: bool, timings: &Timings, stop: &Stop) -> Result<Down, Error> {
-    if !dir.root().exists() {
+/// Stops the server, which then is not kept any more. With `force` at once, and also one that was adopted. `say` tells what it
+/// waits for.
+pub fn down(
+    dir: &StateDir,
+    force: bool,
+    timings: &Timings,
+    stop: &Stop,
+    say: &mut dyn FnMut(&str),
+) -> Result<Down, Error> {
+    if !dir.exists()? {
         return Ok(Down::NothingRan);
     }
     let lock = LifecycleLock::take(dir, Instant::now() + timings.lock_timeout, stop)?;
@@ -57,33 +64,41 @@ pub fn down(dir: &StateDir, force: bool, timings: &Timings, stop: &Stop) -> Resu
     };
     let end = if force { End::Killed } else { End::Asked };
     if end == End::Asked && !server.is_stopping() {
-        ask(dir, &server)?;
+        ask(dir, &server);
     }
     drop(lock);
-    wait(dir, &server, end, timings, stop)?;
+    wait(dir, &server, end, timings, stop, say)?;
     Ok(Down::Stopped(pid))
 }
 
 /// Marks a server as stopping and asks it to end. Under the lifecycle lock.
-pub(crate) fn ask(dir: &StateDir, server: &Server) -> Result<(), Error> {
-    let Some(pid) = server.pid() else { return Ok(()) };
+pub(crate) fn ask(dir: &StateDir, server: &Server) {
+    let Some(pid) = server.pid() else { return };
     if let Some(record) = server.record() {
         let mut record = record.clone();
         record.mark_stopping();
-        write_json(&dir.server(), &record)?;
+        // A full disk keeps nobody from ending a server.
+        let _ = write_json(&dir.server(), &record);
     }
     log::append(dir, "ds4", &format!("stopping ds4-server (pid {pid})"));
     process::terminate(pid);
-    Ok(())
 }
 
 /// Waits until a server that was asked is gone, and ends it when it takes too long. Outside of the lifecycle lock.
-pub(crate) fn wait(dir: &StateDir, server: &Server, end: End, timings: &Timings, stop: &Stop) -> Result<(), Error> {
+pub(crate) fn wait(
+    dir: &StateDir,
+    server: &Server,
+    end: End,
+    timings: &Timings,
+    stop: &Stop,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), Error> {
     let Some(pid) = server.pid() else { return Ok(()) };
-    let start = process::start_of(pid);
+    let said = server.record().and_then(|record| record.process_start_exact.clone());
+    let start = said.or_else(|| process::start_of(pid).map(|start| start.exact));
     // The last of its threads gives the lock back, after the first has ended.
     let holds = || FileLock::holder(&dir.server_lock()).is_ok_and(|holder| holder == Some(pid));
-    let is_gone = || (start.is_none() || process::start_of(pid) != start) && !holds();
+    let is_gone = || !process::is_same(pid, start.as_deref(), None) && !holds();
     let grace = if end == End::Killed { Duration::ZERO } else { timings.shutdown_grace };
     let first = grace.min(HEARD);
     let mut gone = stop.wait(first, is_gone)?;
@@ -92,6 +107,8 @@ pub(crate) fn wait(dir: &StateDir, server: &Server, end: End, timings: &Timings,
             // Whoever said that it ends was killed before it was asked to.
             process::terminate(pid);
         }
+        let seconds = grace.as_secs();
+        say(&format!("ds4-server (pid {pid}) lets running requests end, for {seconds} s at most"));
         gone = stop.wait(grace - first, is_gone)?;
     }
     if !gone {
@@ -111,11 +128,4 @@ pub(crate) fn wait(dir: &StateDir, server: &Server, end: End, timings: &Timings,
 /// Forgets a server that is gone. Under the lifecycle lock.
 pub(crate) fn clear(dir: &StateDir) -> Result<(), Error> {
     remove(&dir.server())
-}
-
-fn remove(path: &std::path::Path) -> Result<(), Error> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::file(path, "remove")(e)),
-        _ => Ok(()),
-    }
 }

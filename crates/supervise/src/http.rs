@@ -31,10 +31,23 @@ pub(crate) fn is_ready(base_url: &str) -> bool {
     }
 }
 
-/// Whether this is a ds4-server: it lists a model of the family, or says that it is one.
+/// Whether this is a ds4-server: it lists a model of the family, or says that it is one. One that wants a key says so of its
+/// health alone.
 pub(crate) fn is_ds4(base_url: &str) -> bool {
-    let Some((200, text)) = get(&format!("{base_url}/v1/models")) else { return false };
-    let Ok(answer) = serde_json::from_str::<Value>(&text) else { return false };
+    let ask = |path: &str| {
+        let (status, text) = get(&format!("{base_url}{path}"))?;
+        Some((status, serde_json::from_str::<Value>(&text).ok()?))
+    };
+    match ask("/v1/models") {
+        Some((200, answer)) => lists_ds4(&answer),
+        Some((401, _)) => ask("/health").is_some_and(|(_, health)| {
+            ["model", "context_length", "running_limit"].iter().all(|key| !health[key].is_null())
+        }),
+        _ => false,
+    }
+}
+
+fn lists_ds4(answer: &Value) -> bool {
     let says = |model: &Value, key: &str, begin: &str| model[key].as_str().is_some_and(|text| text.starts_with(begin));
     let models = answer["data"].as_array().cloned().unwrap_or_default();
     models.iter().any(|model| says(model, "id", "deepseek-v4") || says(model, "owned_by", "ds4"))

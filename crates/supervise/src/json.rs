@@ -84,6 +84,14 @@ pub(crate) fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
     })
 }
 
+/// Removes a file, if it is there.
+pub(crate) fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::file(path, "remove")(e)),
+        _ => Ok(()),
+    }
+}
+
 /// `PATH.PID.MS.SEQ.END`: a name that no other writer takes.
 pub(crate) fn aside(path: &Path, end: &str) -> PathBuf {
     static SEQUENCE: AtomicU64 = AtomicU64::new(0);

@@ -50,7 +50,7 @@ pub fn all(dir: &StateDir) -> Vec<Lease> {
 /// Writes the lease of a process.
 pub fn take(dir: &StateDir, pid: u32, cwd: &str) -> Result<(), Error> {
     dir.create()?;
-    let gone = || Error::Failed(format!("--pid {pid}: there is no such process, so nothing would end its lease"));
+    let gone = || Error::Failed(format!("there is no process {pid}, so nothing would end its lease"));
     let start = process::start_of(pid).ok_or_else(gone)?;
     write_json(&dir.lease(pid), &LeaseRecord::of(pid, start, cwd.into()))
 }
@@ -93,7 +93,7 @@ pub fn hold(dir: &StateDir, pid: u32, cwd: &str, timings: &Timings, stop: &Stop)
         let _ = std::fs::remove_file(&lock_path);
         drop(lock);
         // Whoever wrote a new one while this process still had the lock counts on it.
-        if !matches!(held, Ok(Held::Released)) || !is_there(dir, pid) {
+        if held.is_err() || !is_there(dir, pid) {
             return held;
         }
     }
@@ -104,20 +104,17 @@ fn is_there(dir: &StateDir, pid: u32) -> bool {
 }
 
 fn confirm_until_the_end(dir: &StateDir, pid: u32, timings: &Timings, stop: &Stop) -> Result<Held, Error> {
-    let start = process::start_of(pid);
     let look = (timings.heartbeat / 2).min(Duration::from_secs(1));
     touch(dir, pid)?;
     let mut confirmed = Instant::now();
     loop {
-        if start.is_none() || process::start_of(pid) != start {
-            // It may be the lease of another process by now, which got the same number.
-            if !is_there(dir, pid) {
+        match read_json::<LeaseRecord>(&dir.lease(pid)) {
+            Found::Nothing => return Ok(Held::Released),
+            Found::There(record) if record.lives() => {}
+            Found::There(_) | Found::Unreadable(_) => {
                 release(dir, pid)?;
+                return Ok(Held::Ended);
             }
-            return Ok(Held::Ended);
-        }
-        if !dir.lease(pid).exists() {
-            return Ok(Held::Released);
         }
         if confirmed.elapsed() >= timings.heartbeat {
             touch(dir, pid)?;
@@ -135,7 +132,7 @@ fn confirm_until_the_end(dir: &StateDir, pid: u32, timings: &Timings, stop: &Sto
 pub enum Held {
     /// This process holds it already.
     ByAnother(u32),
-    /// The process that needed the server has ended.
+    /// The process that needed the server has ended, or the lease is none any more.
     Ended,
     /// The lease was taken back.
     Released,

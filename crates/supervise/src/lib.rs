@@ -38,7 +38,7 @@ pub use down::{Down, down};
 pub use error::Error;
 pub use file_lock::FileLock;
 pub use json::{Found, read_json, write_json};
-pub use lifecycle::LifecycleLock;
+pub use lifecycle::{LifecycleLock, Nameless};
 pub use presence::{Description, Presence};
 pub use records::{LeaseRecord, MANAGED_BY, Owner, ServerRecord, iso};
 pub use status::{State, Status, status};

@@ -32,15 +32,16 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How often the folder is written again.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// Since when a folder without an owner has been seen, and which.
-type Nameless = Option<(Instant, u64)>;
+/// Since when a folder without an owner has been seen, and which: what there is to remember between two tries.
+#[derive(Debug, Default)]
+pub struct Nameless(Option<(Instant, u64)>);
 
 impl LifecycleLock {
     /// Waits for it, at most until `deadline`.
     pub fn take(dir: &StateDir, deadline: Instant, stop: &Stop) -> Result<Self, Error> {
-        let mut nameless = None;
+        let mut nameless = Nameless::default();
         loop {
-            if let Some(lock) = Self::attempt(dir, &mut nameless)? {
+            if let Some(lock) = Self::try_take(dir, &mut nameless)? {
                 return Ok(lock);
             }
             if Instant::now() >= deadline {
@@ -52,12 +53,23 @@ impl LifecycleLock {
         }
     }
 
-    /// Takes it if nobody has it.
-    pub fn try_take(dir: &StateDir) -> Result<Option<Self>, Error> {
-        Self::attempt(dir, &mut None)
+    /// Takes it unless somebody who is alive has it: waits no longer than it takes to see that a folder is abandoned.
+    pub fn take_from_the_dead(dir: &StateDir) -> Result<Option<Self>, Error> {
+        let (start, mut nameless) = (Instant::now(), Nameless::default());
+        loop {
+            if let Some(lock) = Self::try_take(dir, &mut nameless)? {
+                return Ok(Some(lock));
+            }
+            let lives = owner(dir).there().is_some_and(|owner| owner.lives());
+            if lives || start.elapsed() > NAMELESS + 10 * RETRY {
+                return Ok(None);
+            }
+            std::thread::sleep(RETRY);
+        }
     }
 
-    fn attempt(dir: &StateDir, nameless: &mut Nameless) -> Result<Option<Self>, Error> {
+    /// Takes it if nobody has it. Who tries again and again does so with the same `nameless`.
+    pub fn try_take(dir: &StateDir, nameless: &mut Nameless) -> Result<Option<Self>, Error> {
         let path = dir.lifecycle_lock();
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -78,7 +90,10 @@ impl LifecycleLock {
             }
             Err(e) => return Err(Error::file(&folder, "make this folder")(e)),
         }
-        write_json(&folder.join("owner.json"), &Owner::new())?;
+        if write_json(&folder.join("owner.json"), &Owner::new()).is_err() {
+            // A full disk, say: without its visible form the lock still holds, and a server can be stopped.
+            let _ = std::fs::remove_dir_all(&folder);
+        }
         Ok(Some(Self { dir: dir.clone(), fresh: Some(keep_fresh(dir)), _truth: truth }))
     }
 }
@@ -114,15 +129,15 @@ pub(crate) fn owner_in_words(dir: &StateDir) -> String {
 /// Whether nobody will come back to a folder. Asked by whoever has the truth, so that no two ask at a time.
 fn is_abandoned(folder: &Path, nameless: &mut Nameless) -> bool {
     if let Found::There(owner) = read_json::<Owner>(&folder.join("owner.json")) {
-        *nameless = None;
+        nameless.0 = None;
         return !owner.lives();
     }
     // The age is measured here, not by the clock, which may be set.
     let Ok(inode) = std::fs::metadata(folder).map(|about| about.ino()) else { return false };
-    match *nameless {
+    match nameless.0 {
         Some((since, seen)) if seen == inode => since.elapsed() >= NAMELESS,
         _ => {
-            *nameless = Some((Instant::now(), inode));
+            nameless.0 = Some((Instant::now(), inode));
             false
         }
     }

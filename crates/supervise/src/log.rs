@@ -114,6 +114,7 @@ pub fn follow(
     let path = dir.log();
     let mut open: Option<File> = File::open(&path).ok();
     loop {
+        stop.check()?;
         if let Some(file) = &mut open {
             let about = file.metadata().map_err(Error::file(&path, "read"))?;
             if identity(&about) != end.file || about.len() < end.at {

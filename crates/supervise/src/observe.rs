@@ -32,7 +32,8 @@ impl Server {
             Found::There(record) if is_foreign_server(&record) => Self::Foreign(record),
             Found::There(record) => {
                 let path = dir.server();
-                Self::None { stale: Some(format!("{}: process {} is gone", path.display(), record.pid)) }
+                let what = if process::is_alive(record.pid) { "is no server of this folder" } else { "is gone" };
+                Self::None { stale: Some(format!("{}: process {} {what}", path.display(), record.pid)) }
             }
         })
     }
@@ -68,6 +69,12 @@ fn is_foreign_server(record: &ServerRecord) -> bool {
         && LOCAL.iter().any(|begin| record.base_url.starts_with(begin))
         && record.lives()
         && (record.process_start_exact.is_some() || is_ds4_server(record.pid))
+}
+
+/// Whether the process of a record is there, as far as the record says which one it was: a number alone says nothing.
+pub(crate) fn is_there(record: &ServerRecord) -> bool {
+    let started = record.process_start_exact.is_some() || record.process_start.is_some();
+    record.lives() && (started || is_ds4_server(record.pid))
 }
 
 /// Whether a process was started as a ds4-server.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
+use crate::process::without_keys;
 use crate::records::ServerRecord;
 use crate::{Error, FileLock, StateDir, read_json, write_json};
 
@@ -46,7 +47,7 @@ impl Presence {
             base_url: url(SocketAddr::from((Ipv4Addr::LOCALHOST, about.port))),
             cwd: std::env::current_dir().ok(),
             binary: std::env::current_exe().ok(),
-            args: std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect(),
+            args: without_keys(std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned())),
             model_id: Some(about.model_id),
             model_path: about.model_path,
             kv_dir: about.kv_dir,
@@ -71,6 +72,17 @@ impl Presence {
 
     fn record(&self) -> MutexGuard<'_, Option<ServerRecord>> {
         self.record.lock().expect("nothing panics under this lock")
+    }
+
+    /// Says it again if the file is gone, damaged, or of one that has ended: whoever looks for the server goes by it.
+    pub(crate) fn renew(&self) {
+        let path = self.dir.server();
+        if let Some(record) = &*self.record()
+            && read_json::<ServerRecord>(&path).there().is_none_or(|said| !said.lives())
+        {
+            // The next look tries again.
+            let _ = write_json(&path, record);
+        }
     }
 
     /// Says where it listens.

@@ -18,13 +18,19 @@ mod system;
 
 pub use system::command_line;
 
-/// When a process started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// When a process started. Two are equal if they are exactly: what is shown moves when the clock is set.
+#[derive(Clone, Debug)]
 pub struct Start {
     /// What no other process with its number has: on Linux boot and clock ticks since then, elsewhere the second.
     pub exact: String,
     /// As `LC_ALL=C ps -o lstart=` says it.
     pub shown: String,
+}
+
+impl PartialEq for Start {
+    fn eq(&self, other: &Self) -> bool {
+        self.exact == other.exact
+    }
 }
 
 /// How far the two ways of `ps` to compute the second may be apart.
@@ -70,6 +76,28 @@ pub(crate) fn lstart(since_1970: Duration) -> String {
     time.with_timezone(&Local).format(LSTART).to_string()
 }
 
+/// A command in one line, as people may see it: without keys, and without what would break the line.
+pub(crate) fn shown(words: impl IntoIterator<Item = impl Into<String>>) -> String {
+    let words = without_keys(words.into_iter().map(Into::into));
+    words.join(" ").replace(|c: char| c.is_control(), " ").trim_end().to_owned()
+}
+
+/// The words of a command, with `***` for the keys of a server.
+pub(crate) fn without_keys(words: impl IntoIterator<Item = String>) -> Vec<String> {
+    const FLAG: &str = "--api-key";
+    let mut is_key = false;
+    let word = |word: String| {
+        if std::mem::replace(&mut is_key, word == FLAG) {
+            return "***".into();
+        }
+        match word.split_once('=') {
+            Some((FLAG, _)) => format!("{FLAG}=***"),
+            _ => word,
+        }
+    };
+    words.into_iter().map(word).collect()
+}
+
 /// Asks a process to end. Whether there was one.
 pub(crate) fn terminate(pid: u32) -> bool {
     number(pid).is_some_and(|pid| rustix::process::kill_process(pid, Signal::TERM).is_ok())
@@ -105,6 +133,14 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_makes_no_other_process() {
+        let start = start_of(std::process::id()).unwrap();
+        let moved = Start { shown: "Thu Jan  1 00:00:00 1970".into(), ..start.clone() };
+        assert_eq!(start, moved);
+        assert_ne!(start, Start { exact: "another boot/7".into(), ..start.clone() });
+    }
+
+    #[test]
     fn ps_says_the_same() {
         let pid = std::process::id();
         let said = Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).env("LC_ALL", "C").output();
@@ -117,17 +153,21 @@ mod tests {
         let mut child = Command::new("sleep").arg("100").spawn().unwrap();
         let start = start_of(child.id()).unwrap();
         assert!(is_same(child.id(), Some(&start.exact), None));
+        let patience = crate::Stop::default();
+        let soon = |holds: &dyn Fn() -> bool| patience.wait(Duration::from_secs(60), holds).unwrap();
         // It is empty for a moment after exec.
-        while !command_line(child.id()).unwrap().ends_with("100") {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        assert!(soon(&|| command_line(child.id()).unwrap().ends_with("100")));
         assert!(kill(child.id()));
-        while is_alive(child.id()) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        assert!(soon(&|| !is_alive(child.id())));
         assert!(!is_same(child.id(), Some(&start.exact), Some(&start.shown)));
         child.wait().unwrap();
         assert!(!is_alive(child.id()) && !kill(child.id()));
+    }
+
+    #[test]
+    fn commands_are_shown_in_one_line_and_without_keys() {
+        let words = ["ds4", "--api-key", "secret", "--api-key=secret", "--api-key-file", "F", "a\nb", ""];
+        assert_eq!(shown(words), "ds4 --api-key *** --api-key=*** --api-key-file F a b");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::{Error, StateDir, log};
+use crate::{Error, StateDir, log, process};
 
 /// Starts a server: `$DS4_SERVER_BINARY`, or this program.
 pub(crate) fn server(dir: &StateDir, args: &[String]) -> Result<Child, Error> {
@@ -27,7 +27,7 @@ pub(crate) fn server(dir: &StateDir, args: &[String]) -> Result<Child, Error> {
         words.push("serve".into());
     }
     words.extend_from_slice(args);
-    log::append(dir, "ds4 up", &format!("starting ds4-server: $ {}", words.join(" ")));
+    log::append(dir, "ds4 up", &format!("starting ds4-server: $ {}", process::shown(words)));
     detached(dir, command.args(args))
 }
 

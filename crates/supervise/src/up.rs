@@ -9,7 +9,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use crate::down::{self, End};
-use crate::json::write_whole;
+use crate::json::{remove, write_whole};
 use crate::observe::Server;
 use crate::records::ServerRecord;
 use crate::{
@@ -41,11 +41,11 @@ impl Model {
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// What is started where nothing runs.
-    pub model: Model,
+    /// What is started where nothing runs; none: nothing is.
+    pub model: Option<Model>,
     /// Whether that was asked for by name: then a server with another model is replaced.
     pub model_asked: bool,
-    /// The port; none is 8000, or wherever a server runs.
+    /// The port; none is wherever a server runs or has run that is replaced, or 8000.
     pub port: Option<u16>,
     /// The process for which the server is needed; none keeps it until it is stopped.
     pub for_pid: Option<u32>,
@@ -77,19 +77,20 @@ const POLL: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)]
 /// How long a new process may take until it is a server or has ended.
 const BIRTH: Duration = Duration::from_secs(60);
 
-/// Starts a server or finds the one that runs, and waits until it takes requests. `say` tells what happens, in short lines.
+/// Starts a server or finds the one that runs, and waits until it takes requests; none when nothing runs and no model is
+/// wanted. `say` tells what happens, in short lines.
 pub fn up(
     dir: &StateDir,
     wanted: &Wanted,
     timings: &Timings,
     stop: &Stop,
     say: &mut dyn FnMut(&str),
-) -> Result<Ready, Error> {
+) -> Result<Option<Ready>, Error> {
     dir.create()?;
     let deadline = Instant::now() + timings.ready_timeout;
-    let mut up = Up { dir, wanted, timings, stop, say, deadline, child: None, log_from: log::length(dir) };
+    let mut up = Up { dir, wanted, timings, stop, say, deadline, child: None, port: None, log_from: log::length(dir) };
     let result = up.run();
-    if result.is_err() && wanted.for_pid.is_none() {
+    if !matches!(result, Ok(Some(_))) && wanted.for_pid.is_none() {
         up.forget_keep();
     }
     result
@@ -104,6 +105,8 @@ struct Up<'a> {
     deadline: Instant,
     /// The server that was started here.
     child: Option<Child>,
+    /// The port of the one that it replaces.
+    port: Option<u16>,
     /// Where its part of the log begins.
     log_from: u64,
 }
@@ -116,25 +119,28 @@ enum Next {
     Gone(Server, End),
     /// Nothing: another one was faster.
     Again,
+    /// Say that nothing runs.
+    Nothing,
 }
 
 impl Up<'_> {
-    fn run(&mut self) -> Result<Ready, Error> {
+    fn run(&mut self) -> Result<Option<Ready>, Error> {
         loop {
             let lock = LifecycleLock::take(self.dir, self.deadline, self.stop)?;
             self.need()?;
             match self.decide()? {
                 Next::Gone(server, end) => {
                     drop(lock);
-                    down::wait(self.dir, &server, end, self.timings, self.stop)?;
+                    down::wait(self.dir, &server, end, self.timings, self.stop, self.say)?;
                 }
                 Next::Again => drop(lock),
+                Next::Nothing => return Ok(None),
                 Next::Await(server) => {
                     drop(lock);
                     if let Some(ready) = self.await_ready(&server)?
                         && self.confirm(&server)?
                     {
-                        return Ok(ready);
+                        return Ok(Some(ready));
                     }
                 }
             }
@@ -149,16 +155,40 @@ impl Up<'_> {
         self.dir.sweep();
         lease::prune(self.dir);
         match self.wanted.for_pid {
-            None => write_whole(&self.dir.keep(), &format!("{}\n", std::process::id())),
+            // Who kept it before still does when this one fails.
+            None if self.dir.keep().exists() => Ok(()),
+            None => self.keep(),
             Some(pid) => {
                 let cwd = std::env::current_dir().unwrap_or_default();
                 lease::take(self.dir, pid, &cwd.display().to_string())?;
-                if !lease::is_held(self.dir, pid)? {
-                    spawn::lease_holder(self.dir, pid)?;
-                }
-                Ok(())
+                self.hold(pid)
             }
         }
+    }
+
+    /// Says that the server stays.
+    fn keep(&self) -> Result<(), Error> {
+        write_whole(&self.dir.keep(), &format!("{}\n", std::process::id()))
+    }
+
+    /// Lets somebody confirm a lease, if nobody does: from then on it can be released, and does not come back.
+    fn hold(&self, pid: u32) -> Result<(), Error> {
+        let is_held = || lease::is_held(self.dir, pid).unwrap_or_default();
+        if is_held() {
+            return Ok(());
+        }
+        let mut holder = spawn::lease_holder(self.dir, pid)?;
+        let mut ended = false;
+        self.stop.wait(BIRTH, || {
+            ended = holder.try_wait().is_ok_and(|status| status.is_some());
+            ended || is_held()
+        })?;
+        // It ends when another one was faster, or the process that needs the server is gone.
+        if is_held() || ended && !process::is_alive(pid) {
+            return Ok(());
+        }
+        let log = self.dir.log();
+        Err(Error::Failed(format!("the lease of process {pid} cannot be held; see {}", log.display())))
     }
 
     fn decide(&mut self) -> Result<Next, Error> {
@@ -169,6 +199,11 @@ impl Up<'_> {
                     log::append(self.dir, "ds4 up", &format!("stale state: {why}"));
                     down::clear(self.dir)?;
                 }
+                // Whoever kept it kept one that is gone. Who still waits for a server says it again.
+                match self.wanted.for_pid {
+                    None => self.keep()?,
+                    Some(_) => remove(&self.dir.keep())?,
+                }
                 self.adopt_or_start()
             }
             server if server.is_stopping() => {
@@ -176,33 +211,46 @@ impl Up<'_> {
                 Ok(Next::Gone(server.clone(), End::Asked))
             }
             server if !self.suits(server) => {
-                let name = self.wanted.model.flag();
+                let name = self.model_name();
                 if server.record().is_some_and(|record| record.adopted) {
                     return Err(self.not_ours(server.pid(), server.record().map(|r| r.base_url.as_str())));
                 }
                 (self.say)(&format!("switching ds4-server to {name}"));
-                down::ask(self.dir, server)?;
+                self.port = server.record().and_then(|record| record.base_url.rsplit(':').next()?.parse().ok());
+                down::ask(self.dir, server);
                 Ok(Next::Gone(server.clone(), End::Asked))
             }
-            server => Ok(Next::Await(server.clone())),
+            server => {
+                if self.child.is_none() && !self.wanted.flags.is_empty() {
+                    (self.say)("a ds4-server runs already, with its own flags; ds4 down first to start it with these");
+                }
+                Ok(Next::Await(server.clone()))
+            }
         }
     }
 
     /// Whether a server runs what is asked for, as far as it has said what it runs.
     fn suits(&self, server: &Server) -> bool {
         let (true, Some(record)) = (self.wanted.model_asked, server.record()) else { return true };
-        let same = |a: &Path, b: &Path| a == b || std::fs::canonicalize(a).ok() == std::fs::canonicalize(b).ok();
         match (&self.wanted.model, &record.model_path) {
-            (Model::File(asked), Some(path)) => same(asked, path),
-            (Model::Builtin, None) => record.model_id.as_deref() == Some(Model::BUILTIN),
+            (Some(Model::File(asked)), Some(path)) => {
+                let [asked, path] = [asked, path].map(|path| std::fs::canonicalize(path).ok());
+                asked.is_some() && asked == path
+            }
+            (Some(Model::Builtin), None) => record.model_id.as_deref() == Some(Model::BUILTIN),
             _ => false,
         }
+    }
+
+    /// The wanted model, as a flag has it.
+    fn model_name(&self) -> String {
+        self.wanted.model.as_ref().map(Model::flag).unwrap_or_default()
     }
 
     fn not_ours(&self, pid: Option<u32>, url: Option<&str>) -> Error {
         let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
         let url = url.unwrap_or_default();
-        let name = self.wanted.model.flag();
+        let name = self.model_name();
         Error::Failed(format!(
             "a ds4-server that ds4 did not start{pid} answers at {url}; leave out --model {name} to use it, stop it, or \
              choose another --port"
@@ -211,15 +259,25 @@ impl Up<'_> {
 
     /// Nothing of this directory runs. Something may answer at the port all the same.
     fn adopt_or_start(&mut self) -> Result<Next, Error> {
-        let port = self.wanted.port.unwrap_or(PORT);
+        let port = self.wanted.port.or(self.port).unwrap_or(PORT);
         if port == 0 || !port::is_taken(port) {
-            return self.start(port);
+            let wanted = self.wanted;
+            return match &wanted.model {
+                Some(model) => self.start(model, port),
+                None => Ok(Next::Nothing),
+            };
         }
         let (url, pid) = (format!("http://127.0.0.1:{port}"), port::listener(port));
         let line = pid.and_then(process::command_line).unwrap_or_default();
         let who = pid.map(|pid| format!(" (pid {pid}: {line})")).unwrap_or_default();
         if !http::is_ds4(&url) {
             let why = format!("port {port} is taken by something that is no ds4-server{who}; choose another --port");
+            return Err(Error::Failed(why));
+        }
+        if let Some(user) = port::stranger(port) {
+            let why = format!(
+                "port {port} is taken by the ds4-server of another user (uid {user}), who could read what it is asked; choose another --port"
+            );
             return Err(Error::Failed(why));
         }
         if line.contains("--state-dir") {
@@ -241,19 +299,19 @@ impl Up<'_> {
     }
 
     /// Starts one, and waits until it holds its lock or has ended.
-    fn start(&mut self, port: u16) -> Result<Next, Error> {
+    fn start(&mut self, model: &Model, port: u16) -> Result<Next, Error> {
         let has = |names: &[&str]| {
             let names_it = |flag: &String| names.contains(&flag.split('=').next().unwrap_or_default());
             self.wanted.flags.iter().any(names_it)
         };
         let shown = |path: &Path| path.display().to_string();
         let mut args = vec!["--state-dir".into(), shown(self.dir.root()), "--port".into(), port.to_string()];
-        args.extend(["--model".into(), self.wanted.model.flag()]);
+        args.extend(["--model".into(), model.flag()]);
         if !has(&["--kv-disk-dir"]) {
             args.extend(["--kv-disk-dir".into(), shown(&self.dir.kv())]);
         }
         args.extend_from_slice(&self.wanted.flags);
-        (self.say)(&format!("starting ds4-server ({})", self.wanted.model.flag()));
+        (self.say)(&format!("starting ds4-server ({})", model.flag()));
         log::rotate(self.dir);
         self.log_from = log::length(self.dir);
         let child = self.child.insert(spawn::server(self.dir, &args)?);
@@ -317,11 +375,14 @@ impl Up<'_> {
     fn confirm(&self, server: &Server) -> Result<bool, Error> {
         let _lock = LifecycleLock::take(self.dir, Instant::now() + self.timings.lock_timeout, self.stop)?;
         self.need()?;
+        if self.wanted.for_pid.is_none() {
+            self.keep()?;
+        }
         if matches!(server, Server::Foreign(record) if record.pid == 0) {
             return Ok(true);
         }
         let now = Server::of(self.dir)?;
-        Ok(now.pid() == server.pid() && !now.is_stopping())
+        Ok(now.pid() == server.pid() && !now.is_stopping() && self.suits(&now))
     }
 
     /// Takes back that the server is to stay, if nobody else has asked for it since.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::lease::{self, Lease};
-use crate::{LifecycleLock, Presence, StateDir, Timings};
+use crate::{LifecycleLock, Nameless, Presence, StateDir, Timings};
 
 /// Looks again and again whether anybody needs the server of this process.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub struct Watchdog {
     awake: Duration,
     leased: bool,
     seen: HashMap<PathBuf, Sighting>,
+    nameless: Nameless,
 }
 
 /// When a lease was last confirmed, as its file says, how old that was at first sight, and when that sight was.
@@ -32,7 +33,8 @@ impl Watchdog {
     /// Of the server that starts now.
     pub fn new(dir: &StateDir, timings: Timings) -> Self {
         let (looked, awake) = (Instant::now(), Duration::ZERO);
-        Self { dir: dir.clone(), timings, looked, awake, leased: false, seen: HashMap::new() }
+        let (seen, nameless) = (HashMap::new(), Nameless::default());
+        Self { dir: dir.clone(), timings, looked, awake, leased: false, seen, nameless }
     }
 
     /// Watches until nobody needs the server: no lease, not kept, no client connected (`clients` says how many). Then it is
@@ -45,6 +47,8 @@ impl Watchdog {
         loop {
             std::thread::sleep(self.timings.watchdog_poll);
             self.pass();
+            presence.renew();
+            self.sweep();
             if self.is_leased_or_kept() {
                 waits = false;
                 continue;
@@ -55,7 +59,7 @@ impl Watchdog {
                 }
                 continue;
             }
-            let lock = match LifecycleLock::try_take(&self.dir) {
+            let lock = match LifecycleLock::try_take(&self.dir, &mut self.nameless) {
                 Ok(None) => continue, // somebody changes something
                 Ok(lock) => lock,
                 Err(_) => None, // the folder is gone, and with it all who could change anything
@@ -87,34 +91,48 @@ impl Watchdog {
         leased || self.dir.keep().exists() || !self.leased && self.awake < self.timings.first_lease
     }
 
-    /// How many leases count; others are removed.
+    /// How many leases count.
     fn valid_leases(&mut self) -> usize {
         let leases = lease::all(&self.dir);
         self.seen.retain(|path, _| leases.iter().any(|lease| lease.path == *path));
-        let mut valid = 0;
-        for lease in &leases {
-            if lease.lives() && self.is_confirmed(lease) {
-                valid += 1;
-            } else if std::fs::metadata(&lease.path).and_then(|m| m.modified()).is_ok_and(|at| at == lease.confirmed) {
+        let ttl = self.timings.lease_ttl;
+        leases.iter().filter(|lease| lease.lives() && self.age(lease).0 <= ttl).count()
+    }
+
+    /// Removes leases whose process is gone, and those that nobody confirmed while this one watched. One that was old at
+    /// first sight stays until then: its holder may have slept with the machine. Under the lifecycle lock, since whoever
+    /// writes a lease has it.
+    fn sweep(&mut self) {
+        let ttl = self.timings.lease_ttl;
+        let leases = lease::all(&self.dir);
+        if leases.iter().all(|lease| self.keeps(lease, ttl)) {
+            return;
+        }
+        let Ok(Some(_lock)) = LifecycleLock::try_take(&self.dir, &mut self.nameless) else { return };
+        for lease in lease::all(&self.dir) {
+            if !self.keeps(&lease, ttl) {
+                // Whoever released it was faster.
                 let _ = std::fs::remove_file(&lease.path);
             }
         }
-        valid
     }
 
-    /// By the clock at first sight, then by the time awake.
-    fn is_confirmed(&mut self, lease: &Lease) -> bool {
+    fn keeps(&mut self, lease: &Lease, ttl: Duration) -> bool {
+        lease.lives() && self.age(lease).1 <= ttl
+    }
+
+    /// How long ago a lease was confirmed: by the clock at first sight and then by the time awake; and by the latter alone.
+    fn age(&mut self, lease: &Lease) -> (Duration, Duration) {
         let (confirmed, at) = (lease.confirmed, self.awake);
-        let age = match self.seen.get(&lease.path) {
-            Some(sighting) if sighting.confirmed == confirmed => sighting.age + (at - sighting.at),
-            seen => {
-                // A new confirmation is fresh, whatever the clock says by now.
-                let age = if seen.is_some() { Duration::ZERO } else { confirmed.elapsed().unwrap_or_default() };
-                self.seen.insert(lease.path.clone(), Sighting { confirmed, age, at });
-                age
-            }
-        };
-        age <= self.timings.lease_ttl
+        if let Some(sighting) = self.seen.get(&lease.path).filter(|sighting| sighting.confirmed == confirmed) {
+            let watched = at - sighting.at;
+            return (sighting.age + watched, watched);
+        }
+        // A new confirmation is fresh, whatever the clock says by now.
+        let is_new = !self.seen.contains_key(&lease.path);
+        let age = if is_new { confirmed.elapsed().unwrap_or_default() } else { Duration::ZERO };
+        self.seen.insert(lease.path.clone(), Sighting { confirmed, age, at });
+        (age, Duration::ZERO)
     }
 }
 
@@ -146,14 +164,43 @@ mod tests {
         assert_eq!(watchdog.valid_leases(), 1, "it was confirmed in between");
         watchdog.awake += Duration::from_secs(46);
         assert_eq!(watchdog.valid_leases(), 0);
+        watchdog.sweep();
         assert!(!watchdog.dir.lease(std::process::id()).exists());
     }
 
     #[test]
-    fn one_that_is_old_at_first_sight_does_not_count() {
+    fn one_that_is_old_at_first_sight_counts_once_it_is_confirmed() {
         let (_folder, mut watchdog) = watchdog();
         confirm(&watchdog, SystemTime::now() - Duration::from_secs(46));
         assert_eq!(watchdog.valid_leases(), 0);
+        watchdog.sweep();
+        // Its holder slept with the machine.
+        confirm(&watchdog, SystemTime::now() - Duration::from_secs(40));
+        assert_eq!(watchdog.valid_leases(), 1);
+    }
+
+    #[test]
+    fn only_who_has_the_lifecycle_lock_removes_leases() {
+        let (_folder, mut watchdog) = watchdog();
+        let path = watchdog.dir.lease(std::process::id());
+        std::fs::write(&path, "no lease").unwrap();
+        let lock = LifecycleLock::try_take(&watchdog.dir, &mut Nameless::default()).unwrap().unwrap();
+        watchdog.sweep();
+        assert!(path.exists());
+        drop(lock);
+        watchdog.sweep();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_without_an_owner_holds_up_nobody_for_ever() {
+        let (_folder, mut watchdog) = watchdog();
+        std::fs::create_dir(watchdog.dir.lock()).unwrap();
+        let start = Instant::now();
+        while LifecycleLock::try_take(&watchdog.dir, &mut watchdog.nameless).unwrap().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     #[test]

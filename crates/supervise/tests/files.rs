@@ -3,13 +3,13 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ds4_supervise::doctor::{self, Recovery};
 use ds4_supervise::lease::{self, Held};
 use ds4_supervise::{
-    Down, Error, FileLock, LifecycleLock, MANAGED_BY, Model, State, StateDir, Stop, Timings, Wanted, down, process,
-    read_json, status, up, write_json,
+    Down, Error, FileLock, LifecycleLock, MANAGED_BY, Model, Nameless, State, StateDir, Stop, Timings, Wanted, down,
+    process, read_json, status, up, write_json,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -25,10 +25,17 @@ fn place() -> (TempDir, StateDir) {
 fn sleeper() -> Child {
     let child = Command::new("sleep").arg("600").spawn().unwrap();
     // It is empty for a moment after exec.
-    while process::command_line(child.id()).unwrap().is_empty() {
+    wait("a command line", || !process::command_line(child.id()).unwrap().is_empty());
+    child
+}
+
+/// Waits until something holds; a test that would wait for ever fails.
+fn wait(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}: in vain");
         std::thread::sleep(Duration::from_millis(5));
     }
-    child
 }
 
 fn end(mut child: Child) {
@@ -63,7 +70,7 @@ fn a_lease_has_the_documented_fields_and_counts_while_its_process_lives() {
     lease::prune(&dir);
     assert!(!dir.lease(pid).exists());
     let why = lease::take(&dir, pid, "/").unwrap_err().to_string();
-    assert_eq!(why, format!("--pid {pid}: there is no such process, so nothing would end its lease"));
+    assert_eq!(why, format!("there is no process {pid}, so nothing would end its lease"));
 }
 
 #[test]
@@ -118,13 +125,9 @@ fn a_lease_is_held_until_it_is_released_or_its_process_ends() {
         let held = std::thread::scope(|scope| {
             let holder = scope.spawn(|| lease::hold(&dir, pid, "/", &timings, &Stop::default()).unwrap());
             let confirmed = || std::fs::metadata(dir.lease(pid)).and_then(|about| about.modified());
-            while confirmed().is_err() {
-                std::thread::sleep(Duration::from_millis(10));
-            }
+            wait("a lease", || confirmed().is_ok());
             let first = confirmed().unwrap();
-            while confirmed().unwrap() == first {
-                std::thread::sleep(Duration::from_millis(10)); // it is confirmed again and again
-            }
+            wait("another confirmation", || confirmed().unwrap() != first);
             if release {
                 assert!(lease::release(&dir, pid).unwrap());
                 let held = holder.join().unwrap();
@@ -176,7 +179,7 @@ fn a_state_that_makes_no_sense_is_stale_and_says_why() {
         let why = found.stale.unwrap();
         assert!(why.contains("server.json: ") && why.contains(reason), "{shown}: {why}");
         assert!(!doctor::inspect(&dir).unwrap().is_empty());
-        assert_eq!(down(&dir, false, &Timings::default(), &Stop::default()).unwrap(), Down::NothingRan);
+        assert_eq!(down(&dir, false, &Timings::default(), &Stop::default(), &mut |_| ()).unwrap(), Down::NothingRan);
         assert!(!dir.server().exists());
     }
 }
@@ -238,25 +241,69 @@ fn recovery_has_three_steps() {
     let pid = process.id();
     end(process);
     assert_eq!(doctor::inspect(&dir).unwrap()[3], "process: gone");
-    let lock = LifecycleLock::try_take(&dir).unwrap().unwrap();
+    let lock = LifecycleLock::try_take(&dir, &mut Nameless::default()).unwrap().unwrap();
     assert!(
         matches!(doctor::recover(&dir).unwrap(), Recovery::LockHeld(owner) if owner.starts_with("its owner is process "))
     );
     drop(lock);
     assert_eq!(doctor::recover(&dir).unwrap(), Recovery::Cleaned(Some(pid), 1));
     assert!(!dir.server().exists() && !dir.lease(std::process::id()).exists() && !dir.lock().exists());
+
+    // Who was to stay is gone; a lock without an owner, too.
+    std::fs::write(dir.keep(), "").unwrap();
+    std::fs::create_dir(dir.lock()).unwrap();
+    assert_eq!(doctor::recover(&dir).unwrap(), Recovery::Cleaned(None, 0));
+    assert!(!dir.keep().exists() && !dir.lock().exists());
 }
 
-/// A service that answers every request alike, until the test ends.
-fn service(answer: &'static str) -> u16 {
+#[test]
+fn a_clock_that_is_set_ends_no_holder() {
+    let timings = Timings { heartbeat: Duration::from_millis(50), ..Timings::default() };
+    let (_folder, dir) = place();
+    let (process, stop) = (sleeper(), Stop::default());
+    let pid = process.id();
+    lease::take(&dir, pid, "/").unwrap();
+    // As it looks to a holder that read it before the clock was set.
+    let mut found: Value = read_json(&dir.lease(pid)).there().unwrap();
+    found["processStart"] = "Thu Jan  1 00:00:00 1970".into();
+    write_json(&dir.lease(pid), &found).unwrap();
+    std::thread::scope(|scope| {
+        let holder = scope.spawn(|| lease::hold(&dir, pid, "/", &timings, &stop));
+        let confirmed = || std::fs::metadata(dir.lease(pid)).and_then(|about| about.modified()).unwrap();
+        for _ in 0..3 {
+            let last = confirmed();
+            wait("a confirmation", || confirmed() != last);
+        }
+        stop.flag().store(15, std::sync::atomic::Ordering::SeqCst);
+        assert!(matches!(holder.join().unwrap(), Err(Error::Interrupted(15))));
+    });
+    end(process);
+}
+
+/// A service that lists models, until the test ends.
+fn service(models: &'static str) -> u16 {
+    answering(move |path| match path {
+        "/v1/models" if !models.is_empty() => ("200 OK", models),
+        _ => ("404 Not Found", "{}"),
+    })
+}
+
+/// One that wants a key for all but its health.
+fn guarded(health: &'static str) -> u16 {
+    answering(move |path| match path {
+        "/health" | "/ready" => ("200 OK", health),
+        _ => ("401 Unauthorized", "{}"),
+    })
+}
+
+fn answering(answer: impl Fn(&str) -> (&'static str, &'static str) + Send + 'static) -> u16 {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();
     std::thread::spawn(move || {
         let reply = |mut stream: TcpStream| {
             let mut request = [0; 1000];
             let n = stream.read(&mut request).unwrap_or(0);
-            let found = request[..n].starts_with(b"GET /v1/models ") && !answer.is_empty();
-            let (status, body) = if found { ("200 OK", answer) } else { ("404 Not Found", "{}") };
+            let (status, body) = answer(String::from_utf8_lossy(&request[..n]).split(' ').nth(1).unwrap_or_default());
             let _ = write!(
                 stream,
                 "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -269,7 +316,7 @@ fn service(answer: &'static str) -> u16 {
 }
 
 fn wanted(port: u16, model_asked: bool) -> Wanted {
-    Wanted { model: Model::Builtin, model_asked, port: Some(port), for_pid: None, flags: Vec::new() }
+    Wanted { model: Some(Model::Builtin), model_asked, port: Some(port), for_pid: None, flags: Vec::new() }
 }
 
 #[test]
@@ -278,18 +325,40 @@ fn a_server_that_somebody_else_started_is_used_and_never_ended() {
     let port = service(r#"{"data": [{"id": "deepseek-v4-flash"}]}"#);
     let (_folder, dir) = place();
     let go = |asked| up(&dir, &wanted(port, asked), &Timings::default(), &Stop::default(), &mut |_| ());
-    let ready = go(false).unwrap();
+    let ready = go(false).unwrap().unwrap();
     assert_eq!((ready.url, ready.adopted), (format!("http://127.0.0.1:{port}"), true));
     let found = status(&dir, &Timings::default()).unwrap();
     assert_eq!(found.state, if ready.pid.is_some() { State::Running } else { State::Stopped });
     assert_eq!(ready.pid.unwrap_or(std::process::id()), std::process::id());
-    assert!(go(false).unwrap().adopted, "again");
+    assert!(go(false).unwrap().unwrap().adopted, "again");
     let why = go(true).unwrap_err().to_string();
     assert!(why.contains("that ds4 did not start") && why.contains("choose another --port"), "{why}");
     for force in [false, true] {
-        let left = down(&dir, force, &Timings::default(), &Stop::default()).unwrap();
-        assert!(matches!(left, Down::LeftRunning(_) | Down::NothingRan), "{left:?}");
+        go(false).unwrap();
+        let left = down(&dir, force, &Timings::default(), &Stop::default(), &mut |_| ()).unwrap();
+        // This test is no ds4-server by its command line, so not even force ends it.
+        assert_eq!(left, ready.pid.map_or(Down::NothingRan, Down::LeftRunning));
+        assert!(!dir.server().exists() && !dir.keep().exists());
     }
+}
+
+#[test]
+fn a_server_that_wants_a_key_is_one_all_the_same() {
+    let health = r#"{"status": "ok", "model": "deepseek-v4-flash", "context_length": 1000, "running_limit": 1}"#;
+    for (answer, is_one) in [(health, true), ("{}", false)] {
+        let port = guarded(answer);
+        let (_folder, dir) = place();
+        let found = up(&dir, &wanted(port, false), &Timings::default(), &Stop::default(), &mut |_| ());
+        assert_eq!(found.is_ok_and(|ready| ready.is_some_and(|ready| ready.adopted)), is_one, "{answer}");
+    }
+}
+
+#[test]
+fn without_a_model_nothing_is_started() {
+    let (_folder, dir) = place();
+    let nothing = Wanted { model: None, ..wanted(0, false) };
+    let found = up(&dir, &nothing, &Timings::default(), &Stop::default(), &mut |_| ()).unwrap();
+    assert!(found.is_none() && !dir.keep().exists() && !dir.lock().exists() && !dir.log().exists());
 }
 
 #[test]

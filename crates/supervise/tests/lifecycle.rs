@@ -4,7 +4,9 @@ use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant, SystemTime};
 
-use ds4_supervise::{Found, LifecycleLock, MANAGED_BY, Owner, StateDir, Stop, process, read_json, write_json};
+use ds4_supervise::{
+    Found, LifecycleLock, MANAGED_BY, Nameless, Owner, StateDir, Stop, process, read_json, write_json,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -39,12 +41,12 @@ fn the_folder_is_there_while_the_lock_is_held_and_says_who_holds_it() {
     let lock = take(&dir);
     let Found::There(owner) = read_json::<Owner>(&dir.lock().join("owner.json")) else { panic!() };
     assert_eq!((owner.managed_by.as_str(), owner.pid), (MANAGED_BY, std::process::id()));
-    assert!(LifecycleLock::try_take(&dir).unwrap().is_none());
+    assert!(LifecycleLock::try_take(&dir, &mut Nameless::default()).unwrap().is_none());
     let why = LifecycleLock::take(&dir, Instant::now(), &Stop::default()).unwrap_err().to_string();
     assert!(why.starts_with("Timed out waiting for ds4 lifecycle lock at ") && why.contains("its owner is process "));
     drop(lock);
     assert!(!dir.lock().exists());
-    assert!(LifecycleLock::try_take(&dir).unwrap().is_some());
+    assert!(LifecycleLock::try_take(&dir, &mut Nameless::default()).unwrap().is_some());
 }
 
 #[test]
@@ -57,7 +59,7 @@ fn a_living_owner_keeps_a_lock_however_old_it_is_and_a_dead_one_loses_it() {
     let old = SystemTime::now() - Duration::from_secs(86_400);
     std::fs::File::open(dir.lock()).unwrap().set_modified(old).unwrap();
     for _ in 0..5 {
-        assert!(LifecycleLock::try_take(&dir).unwrap().is_none());
+        assert!(LifecycleLock::try_take(&dir, &mut Nameless::default()).unwrap().is_none());
     }
     owner.kill().unwrap();
     owner.wait().unwrap();
@@ -71,7 +73,7 @@ fn an_owner_is_known_by_its_start_and_not_by_its_number_or_the_clock() {
     let taken = |exact, shown| {
         let (_folder, dir) = place();
         plant(&dir, owner.id(), exact, shown);
-        (0..2).any(|_| LifecycleLock::try_take(&dir).unwrap().is_some())
+        (0..2).any(|_| LifecycleLock::try_take(&dir, &mut Nameless::default()).unwrap().is_some())
     };
     assert!(!taken(Some(start.exact.as_str()), "Thu Jan  1 00:00:00 1970"), "the clock was set since");
     assert!(taken(Some("another boot/1"), start.shown.as_str()), "the number was given again");
@@ -121,7 +123,10 @@ fn a_folder_whose_owner_cannot_be_read_is_left_alone_for_a_while_and_then_taken(
                 std::fs::create_dir(dir.lock()).unwrap();
                 std::fs::write(dir.lock().join("owner.json"), text).unwrap();
                 let start = Instant::now();
-                assert!(LifecycleLock::try_take(&dir).unwrap().is_none(), "its maker may be about to write it");
+                assert!(
+                    LifecycleLock::try_take(&dir, &mut Nameless::default()).unwrap().is_none(),
+                    "its maker may be about to write it"
+                );
                 drop(take(&dir));
                 assert!(start.elapsed() >= Duration::from_secs(5));
                 assert!(!dir.lock().exists());

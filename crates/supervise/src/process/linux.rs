@@ -45,6 +45,5 @@ fn booted_at() -> Option<u64> {
 /// How a process was started, in one line.
 pub fn command_line(pid: u32) -> Option<String> {
     let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    Some(text.trim_end_matches('\0').replace('\0', " "))
+    Some(super::shown(bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word))))
 }

@@ -29,8 +29,5 @@ pub(super) fn start_of(pid: u32) -> Option<Start> {
 
 /// How a process was started, in one line.
 pub fn command_line(pid: u32) -> Option<String> {
-    look(pid, |process| {
-        let words: Vec<_> = process.cmd().iter().map(|word| word.to_string_lossy()).collect();
-        words.join(" ")
-    })
+    look(pid, |process| super::shown(process.cmd().iter().map(|word| word.to_string_lossy())))
 }
