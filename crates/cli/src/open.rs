@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use ds4_engine::{Engine, Machine, Model, Options, Plan, load_tokenizer};
 use ds4_gguf::File;
-use ds4_hub::{Catalogue, State, Store};
+use ds4_hub::{Catalogue, State};
 use ds4_kv::Tier;
 use ds4_model::Numerics;
-use ds4_supervise::StateDir;
 use ds4_tokenizer::Tokenizer;
 
 use crate::builtin;
@@ -17,7 +16,6 @@ use crate::failure::Failure;
 use crate::lock::InstanceLock;
 use crate::progress::Bar;
 use crate::runtime::Runtime;
-use crate::supervised::failure;
 
 /// An engine, and the lock that lets it run.
 pub(crate) struct Opened {
@@ -128,7 +126,7 @@ pub(crate) fn model_path(named: Option<&Path>) -> Result<Option<PathBuf>, Failur
         return Ok(Some(here));
     }
     // Without a home there is no store.
-    StateDir::from_environment().map_or(Ok(None), |dir| existing(Store::at(dir.root()).link()))
+    crate::pull::store().map_or(Ok(None), |store| existing(store.link()))
 }
 
 /// `$DS4_MODEL`
@@ -157,10 +155,9 @@ pub(crate) fn existing(path: &Path) -> Result<Option<PathBuf>, Failure> {
 /// A model that was downloaded, by its published name or by that of its file; else the name is a file's.
 fn by_name(name: PathBuf) -> Result<Option<PathBuf>, Failure> {
     let catalogue = Catalogue::new();
-    let store = || StateDir::from_environment().map(|dir| Store::at(dir.root())).map_err(failure);
     if let Some(model) = name.to_str().and_then(|text| catalogue.find(text)) {
         let Some(file) = &model.file else { return Ok(None) };
-        let store = store()?;
+        let store = crate::pull::store()?;
         return match store.state(file) {
             State::There(_) => Ok(Some(store.path(file))),
             _ => Err(Failure::usage(format!("{0} is not here; ds4 pull {0} downloads it", model.name))),
@@ -168,7 +165,7 @@ fn by_name(name: PathBuf) -> Result<Option<PathBuf>, Failure> {
     }
     if !name.exists()
         && let Some(text) = name.to_str()
-        && let Ok(store) = store()
+        && let Ok(store) = crate::pull::store()
         && store.files().iter().any(|file| file == text)
     {
         return Ok(Some(store.path(text)));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use ds4_engine::Machine;
 use ds4_hub::{Catalogue, Error, Progress, Settings, Source, Store};
+use ds4_supervise::StateDir;
 
 use crate::args::explain;
 use crate::failure::Failure;
@@ -70,10 +71,16 @@ impl Place {
     pub(crate) fn store(&self) -> Result<Store, Error> {
         let folder = match &self.dir {
             Some(folder) => folder.clone(),
-            None => Store::of_this_user()?.folder().into(),
+            None => store()?.folder().into(),
         };
         Ok(Store::new(&folder, self.link.as_deref()))
     }
+}
+
+/// The store of the state directory that the environment names.
+pub(crate) fn store() -> Result<Store, Error> {
+    let dir = StateDir::from_environment().map_err(|e| Error::Usage(e.to_string()))?;
+    Ok(Store::at(dir.root()))
 }
 
 /// The command line.

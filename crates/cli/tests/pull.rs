@@ -142,6 +142,9 @@ fn what_cannot_be_pulled_is_refused_in_a_line() {
     let mut elsewhere = asking(&home, &host, &["pull", ASKED]);
     let said = common::said(elsewhere.env("HF_ENDPOINT", "mirror").output().unwrap());
     said.fails(2, "ds4: HF_ENDPOINT: mirror: expected an address as https://huggingface.co");
+    let mut nowhere = asking(&home, &host, &["pull", ASKED]);
+    let said = common::said(nowhere.env_remove("DS4_DIR").env_remove("HOME").output().unwrap());
+    said.fails(2, "ds4: neither DS4_DIR nor HOME is set; set DS4_DIR to a folder");
     assert!(host.seen().is_empty());
 
     let absent = Host::start(|_| Reply::status(404));

@@ -1,6 +1,5 @@
 //! Where model files lie.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -39,26 +38,12 @@ impl Store {
         Self::new(&moved.map_or_else(|| state.join("support/gguf"), PathBuf::from), None)
     }
 
-    /// The store of the state directory that the environment names.
-    pub fn of_this_user() -> Result<Self, Error> {
-        Self::state_dir(&|name| std::env::var_os(name)).map(|state| Self::at(&state))
-    }
-
     /// A folder, and where the link lies if not beside it.
     pub fn new(folder: &Path, link: Option<&Path>) -> Self {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
         let beside = folder.parent().unwrap_or(&folder).join(LINK);
         let link = link.map_or(beside, |link| std::path::absolute(link).unwrap_or_else(|_| link.into()));
         Self { folder, link }
-    }
-
-    /// The state directory: `$DS4_DIR`, or `~/.pi/ds4`.
-    pub fn state_dir(environment: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf, Error> {
-        let set = |name| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let home = || Some(set("HOME")?.join(".pi/ds4"));
-        set("DS4_DIR").or_else(home).ok_or_else(|| {
-            Error::Usage("neither DS4_DIR nor HOME is set: where should models lie? --dir DIR says so".into())
-        })
     }
 
     /// The folder.
