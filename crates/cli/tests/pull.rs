@@ -113,9 +113,11 @@ fn names_are_asked_for_by_their_file_and_drafting_weights_leave_the_link() {
 #[test]
 fn a_file_that_is_there_already_is_only_linked() {
     let (home, host) = (Home::new(), host());
-    std::fs::create_dir_all(home.file("ds4/support")).unwrap();
+    let link = home.file("ds4/support/ds4flash.gguf");
     assert_eq!(pull(&home, &host, &[&model()]).answer(), format!("{}\n", model()));
-    assert_eq!(std::fs::read_link(home.file("ds4/support/ds4flash.gguf")).unwrap().to_str(), Some(&*model()));
+    assert_eq!(std::fs::read_link(&link).unwrap().to_str(), Some(&*model()));
+    pull(&home, &host, &[link.to_str().unwrap()]).answer();
+    assert_eq!(std::fs::read_link(&link).unwrap().to_str(), Some(&*model()));
     std::fs::write(home.file("page.gguf"), "<html>").unwrap();
     let said = pull(&home, &host, &["page.gguf"]);
     assert!(said.code == 1 && said.err.contains("page.gguf: is no model ("), "{said:?}");

@@ -9,6 +9,7 @@ use crate::origin::{Origin, remove, with_suffix};
 use crate::part::Part;
 use crate::progress::{Meter, Progress};
 use crate::settings::Settings;
+use crate::store::make;
 use crate::transfer::Transfer;
 use crate::verify::{Kind, check_gguf};
 use crate::{Error, Model, Remote, Source, Store};
@@ -80,12 +81,12 @@ struct Pull<'a> {
 
 impl Pull<'_> {
     async fn run(&mut self) -> Result<Kind, Error> {
+        // First: aria2 makes a file as long as it will be, and its beginning comes early.
+        self.refuse_leftovers()?;
         if let Some(kind) = self.there()? {
             return Ok(kind);
         }
-        self.refuse_leftovers()?;
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(Error::io(folder, "make"))?;
+        make(self.path.parent().unwrap_or(Path::new(".")))?;
         let mut part = Part::take(self.part, &mut self.meter).await?;
         // Whoever was waited for may have finished it.
         if let Some(kind) = self.there()? {

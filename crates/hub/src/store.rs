@@ -1,5 +1,8 @@
 //! Where model files lie.
 
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -99,24 +102,43 @@ impl Store {
     /// # Errors
     /// Why the link was left as it is.
     pub(crate) fn point_at(&self, file: &Path) -> Result<(), Error> {
+        // The link itself, or what leads through it, would make a circle.
+        if let (Ok(asked), Ok(there)) = (file.canonicalize(), self.link.canonicalize())
+            && asked == there
+        {
+            return Ok(());
+        }
         if std::fs::symlink_metadata(&self.link).is_ok_and(|m| !m.is_symlink()) {
             return Err(Error::content(&self.link, "is no link and stays as it is"));
         }
         let folder = self.link.parent().unwrap_or(Path::new("/"));
+        make(folder)?;
         // Relative inside, so that both can be moved together.
         let target = file.strip_prefix(folder).unwrap_or(file);
         if std::fs::read_link(&self.link).is_ok_and(|there| there == target) {
             return Ok(());
         }
-        let aside = with_suffix(&self.link, &format!(".{}.tmp", std::process::id()));
+        // One name for all, so that nothing of killed processes gathers.
+        let aside = with_suffix(&self.link, ".tmp");
         crate::origin::remove(&aside)?;
-        let linked = std::os::unix::fs::symlink(target, &aside).and_then(|()| std::fs::rename(&aside, &self.link));
-        linked.map_err(Error::io(&self.link, "link"))
+        match std::os::unix::fs::symlink(target, &aside).and_then(|()| std::fs::rename(&aside, &self.link)) {
+            // Another process links at this moment: its link counts.
+            Err(e) if matches!(e.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => Ok(()),
+            linked => linked.map_err(Error::io(&self.link, "link")),
+        }
     }
+}
+
+/// Makes a folder that may be there already, for its owner alone.
+pub(crate) fn make(folder: &Path) -> Result<(), Error> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(Error::io(folder, "make"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -136,6 +158,43 @@ mod tests {
         std::fs::write(store.link(), "81 GB").expect("written");
         store.point_at(&store.path("a.gguf")).expect_err("a file is no link");
         assert_eq!(std::fs::read(store.link()).expect("there"), b"81 GB");
+    }
+
+    #[test]
+    fn the_link_never_leads_to_itself() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::new(&folder.path().join("gguf"), None);
+        make(store.folder()).expect("made");
+        std::fs::write(store.path("a.gguf"), "81 GB").expect("written");
+        store.point_at(&store.path("a.gguf")).expect("linked");
+        let round = folder.path().join("round.gguf");
+        std::os::unix::fs::symlink(store.link(), &round).expect("linked");
+        for file in [store.link(), &round] {
+            store.point_at(file).expect("linked");
+            assert_eq!(store.linked(), Some(store.path("a.gguf")));
+            assert_eq!(std::fs::read(store.link()).expect("there"), b"81 GB");
+        }
+    }
+
+    #[test]
+    fn what_a_killed_process_left_does_not_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::new(&folder.path().join("gguf"), None);
+        std::os::unix::fs::symlink("gguf/old.gguf", with_suffix(store.link(), ".tmp")).expect("linked");
+        store.point_at(&store.path("a.gguf")).expect("linked");
+        assert_eq!(store.linked(), Some(store.path("a.gguf")));
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn folders_are_made_for_their_owner_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::new(&folder.path().join("ds4/support/gguf"), None);
+        store.point_at(Path::new("/elsewhere/c.gguf")).expect("linked");
+        for made in ["ds4", "ds4/support"] {
+            let mode = folder.path().join(made).metadata().expect("made").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{made}");
+        }
     }
 
     #[test]

@@ -181,6 +181,15 @@ fn what_aria2_left_is_an_error() {
         asker.leave(suffix, b"");
         asker.fails("aria2 left an unfinished download here");
     }
+    // It makes the file as long as it will be; the header may be there, and nothing else.
+    let mut asker = Asker::of(&host);
+    let mut half = model(100_000, 0);
+    half[50_000..].fill(0);
+    asker.leave("", &half);
+    asker.leave(".aria2", b"");
+    let error = asker.pull().expect_err("half a file").to_string();
+    assert!(error.contains("aria2 left an unfinished download here"), "{error}");
+    assert_eq!(asker.store().linked(), None);
     assert!(host.seen().is_empty());
 }
 
