@@ -48,7 +48,7 @@ pub(crate) struct Request<'a> {
     pub(crate) label: &'a str,
     /// Bytes that are there already.
     pub(crate) from: u64,
-    /// The version of which they are.
+    /// The version of which they are, where nothing else will tell.
     pub(crate) etag: Option<&'a str>,
 }
 
@@ -104,8 +104,7 @@ impl Request<'_> {
         }
         if self.from > 0 {
             request = request.header(RANGE, format!("bytes={}-", self.from));
-            // A weak one promises less than the same bytes.
-            if let Some(etag) = self.etag.filter(|etag| !etag.starts_with("W/")) {
+            if let Some(etag) = self.etag {
                 request = request.header(IF_RANGE, etag);
             }
         }
@@ -188,9 +187,9 @@ impl Answer {
         Some((first, total.parse().ok()))
     }
 
-    /// The word for this version.
+    /// The word for exactly these bytes; a weak one promises less.
     pub(crate) fn etag(&self) -> Option<String> {
-        text(self.response.headers(), ETAG.as_str()).map(Into::into)
+        text(self.response.headers(), ETAG.as_str()).filter(|etag| !etag.starts_with("W/")).map(Into::into)
     }
 
     /// Whether it is a page for people.

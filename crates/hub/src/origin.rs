@@ -21,7 +21,7 @@ pub(crate) struct Origin {
     pub(crate) size: Option<u64>,
     /// SHA-256 of the whole.
     pub(crate) sha256: Option<String>,
-    /// The server's word for this version.
+    /// The server's word for exactly these bytes.
     pub(crate) etag: Option<String>,
 }
 
@@ -50,16 +50,16 @@ impl Origin {
         written.and_then(|()| std::fs::rename(&aside, path)).map_err(Error::io(path, "write"))
     }
 
-    /// Whether two are versions of one file that have the same bytes, as far as anyone can tell.
-    pub(crate) fn same(&self, other: &Self) -> bool {
+    /// Whether bytes of this version may be followed by bytes of the other: they are one version, or a SHA-256 will judge.
+    pub(crate) fn goes_on_as(&self, other: &Self) -> bool {
         let agree = |a: Option<u64>, b: Option<u64>| a.is_none() || b.is_none() || a == b;
         if self.source != other.source || !agree(self.size, other.size) {
             return false;
         }
-        match (&self.sha256, &other.sha256, &self.etag, &other.etag) {
-            (Some(a), Some(b), ..) => a == b,
-            (_, _, Some(a), Some(b)) => a == b,
-            _ => self.size.is_some() && self.size == other.size,
+        match (&self.sha256, &other.sha256) {
+            (Some(a), Some(b)) => a == b,
+            (None, None) => self.etag.is_some() && self.etag == other.etag,
+            _ => true,
         }
     }
 }
@@ -93,17 +93,18 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_told_apart_by_the_best_that_both_have() {
+    fn versions_are_told_apart_by_a_sum_or_else_by_the_etag() {
         let (a, b) = ("a".repeat(64), "b".repeat(64));
-        // Another server's etag of the same bytes.
-        assert!(origin(Some(5), Some(&a), Some("x")).same(&origin(Some(5), Some(&a), Some("y"))));
-        assert!(!origin(Some(5), Some(&a), Some("x")).same(&origin(Some(5), Some(&b), Some("x"))));
-        assert!(!origin(Some(5), None, Some("x")).same(&origin(Some(5), None, Some("y"))));
-        assert!(!origin(Some(5), None, Some("x")).same(&origin(Some(6), None, Some("x"))));
-        assert!(origin(Some(5), None, None).same(&origin(Some(5), None, None)));
-        assert!(!origin(None, None, None).same(&origin(None, None, None)), "nothing is known");
+        // Another server's etag of the same bytes, or a server that knows no sum.
+        assert!(origin(Some(5), Some(&a), Some("x")).goes_on_as(&origin(Some(5), Some(&a), Some("y"))));
+        assert!(origin(Some(5), Some(&a), Some("x")).goes_on_as(&origin(Some(5), None, Some("y"))));
+        assert!(!origin(Some(5), Some(&a), Some("x")).goes_on_as(&origin(Some(5), Some(&b), Some("x"))));
+        assert!(origin(Some(5), None, Some("x")).goes_on_as(&origin(Some(5), None, Some("x"))));
+        assert!(!origin(Some(5), None, Some("x")).goes_on_as(&origin(Some(5), None, Some("y"))));
+        assert!(!origin(Some(5), None, Some("x")).goes_on_as(&origin(Some(6), None, Some("x"))));
+        assert!(!origin(Some(5), None, None).goes_on_as(&origin(Some(5), None, None)), "a size is no version");
         let other = Origin { source: "hf://you/yours/a.gguf".into(), ..origin(Some(5), Some(&a), None) };
-        assert!(!other.same(&origin(Some(5), Some(&a), None)));
+        assert!(!other.goes_on_as(&origin(Some(5), Some(&a), None)));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) struct Part {
     len: u64,
     /// Whether an earlier run left some of it.
     old: bool,
+    /// Whether nothing can follow what is there.
+    doubted: bool,
 }
 
 impl Part {
@@ -39,7 +41,14 @@ impl Part {
             match file.try_lock() {
                 // It may have been renamed or removed between opening and locking.
                 Ok(()) if is_at(&file, path) => {
-                    return Ok(Self { path: path.into(), file, hash: Sha256::new(), len: 0, old: false });
+                    return Ok(Self {
+                        path: path.into(),
+                        file,
+                        hash: Sha256::new(),
+                        len: 0,
+                        old: false,
+                        doubted: false,
+                    });
                 }
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -56,6 +65,20 @@ impl Part {
 
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Whether nothing is on the disk, read or not.
+    pub(crate) fn nothing_there(&self) -> bool {
+        self.file.metadata().is_ok_and(|m| m.len() == 0)
+    }
+
+    /// Nothing can follow what is there; it stays until there is something better.
+    pub(crate) fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.doubted
     }
 
     /// Whether some of its bytes are an earlier run's.
@@ -99,7 +122,7 @@ impl Part {
     pub(crate) fn restart(&mut self) -> Result<(), Error> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
         emptied.map_err(Error::io(&self.path, "empty"))?;
-        (self.hash, self.len, self.old) = (Sha256::new(), 0, false);
+        (self.hash, self.len, self.old, self.doubted) = (Sha256::new(), 0, false, false);
         Ok(())
     }
 
@@ -132,4 +155,27 @@ fn is_at(file: &File, path: &Path) -> bool {
 pub(crate) fn could_begin(bytes: &[u8]) -> bool {
     let n = bytes.len().min(MAGIC.len());
     bytes[..n] == MAGIC[..n]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Progress, Report};
+
+    struct Nobody;
+
+    impl Progress for Nobody {
+        fn report(&mut self, _: &Report) {}
+        fn note(&mut self, _: &str) {}
+    }
+
+    #[test]
+    fn what_was_not_read_yet_is_not_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.gguf.part");
+        std::fs::write(&path, "GGUF and more").expect("written");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let part = runtime.block_on(Part::take(&path, &mut Meter::new(&mut Nobody))).expect("free");
+        assert!(part.len() == 0 && !part.nothing_there());
+    }
 }

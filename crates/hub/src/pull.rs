@@ -100,7 +100,7 @@ impl Pull<'_> {
             }
             Err(error) => {
                 // Only what can go on is kept.
-                if part.len() == 0 {
+                if part.nothing_there() {
                     remove(&Origin::path(self.path))?;
                     part.remove()?;
                 }
@@ -149,7 +149,7 @@ impl Pull<'_> {
         let known = Origin::read(&Origin::path(self.path));
         if part.len() > 0 && known.is_some_and(|known| known.source != self.remote.label()) {
             self.meter.note("what was begun here came from elsewhere; beginning again");
-            part.restart()?;
+            part.doubt();
         }
         loop {
             self.all_bytes(&client, part).await?;
@@ -180,7 +180,7 @@ impl Pull<'_> {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Over(error)) => return Err(error),
                 Err(Trouble::Anew(why)) => {
-                    part.restart()?;
+                    part.doubt();
                     (why, None)
                 }
                 Err(Trouble::Again { why, after }) => {

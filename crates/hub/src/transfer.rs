@@ -9,7 +9,8 @@ use crate::origin::Origin;
 use crate::part::{Part, could_begin};
 use crate::progress::{Meter, Phase};
 use crate::settings::Settings;
-use crate::{Error, Remote, space};
+use crate::verify::MAGIC;
+use crate::{Remote, space};
 
 /// What a transfer works on.
 pub(crate) struct Transfer<'a, 'm> {
@@ -36,30 +37,56 @@ impl Transfer<'_, '_> {
     /// Gets what is missing; the version that it is of is in the origin file before the first byte.
     pub(crate) async fn run(&mut self) -> Result<(), Trouble> {
         let known = Origin::read(&Origin::path(self.path));
+        let here = known.as_ref().filter(|known| !self.part.is_doubted() && known.source == self.remote.label());
+        if here.is_some_and(|known| known.size == Some(self.part.len())) && self.part.len() > 0 {
+            return Ok(()); // Only the name is missing.
+        }
         let label = self.remote.label();
-        let request = Request {
-            url: self.remote.url(&self.settings.endpoint),
-            label: &label,
-            from: self.part.len(),
-            etag: known.as_ref().and_then(|known| known.etag.as_deref()),
-        };
+        let request = self.request(&label, known.as_ref());
         let mut answer = request.send(self.client, self.settings).await?;
-        let version = self.version(&request, &answer)?;
+        let mut version = self.version(&request, &answer)?;
         let meaning = self.meaning(&request, &answer, known.as_ref(), &version)?;
+        if let (Meaning::Rest | Meaning::Complete, Some(known)) = (&meaning, &known) {
+            // Another server may know less, and what is known still judges.
+            version.sha256 = version.sha256.or_else(|| known.sha256.clone());
+            version.size = version.size.or(known.size);
+        }
+        if let Meaning::Rest | Meaning::Whole = meaning {
+            let missing = version.size.unwrap_or(self.remote.model.as_ref().map_or(0, |m| m.bytes()));
+            space::check(self.folder(), missing.saturating_sub(self.part.len()))?;
+        }
+        let mut first = Vec::new();
         if let Meaning::Whole = meaning {
+            first = self.first(&request, &mut answer).await?;
             self.part.restart()?;
         }
         // Emptied first, named then: never the name of one version on the bytes of another.
         if known.as_ref() != Some(&version) {
             version.write(&Origin::path(self.path))?;
         }
-        if let Meaning::Complete = meaning {
-            return Ok(());
+        match meaning {
+            Meaning::Complete => Ok(()),
+            _ => self.body(&request, &mut answer, first, version.size).await,
         }
-        let missing = version.size.unwrap_or(self.remote.model.as_ref().map_or(0, |m| m.bytes()));
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        space::check(folder, missing.saturating_sub(self.part.len()))?;
-        self.body(&request, &mut answer, version.size).await
+    }
+
+    /// The whole, or what is missing if that can be known to fit.
+    fn request<'a>(&self, label: &'a str, known: Option<&'a Origin>) -> Request<'a> {
+        let sum = self.remote.model.as_ref().is_some_and(|model| model.sha256.is_some())
+            || known.is_some_and(|known| known.sha256.is_some());
+        let etag = known.and_then(|known| known.etag.as_deref());
+        let fits = sum || known.is_none() || etag.is_some();
+        Request {
+            url: self.remote.url(&self.settings.endpoint),
+            label,
+            from: if fits && !self.part.is_doubted() { self.part.len() } else { 0 },
+            // Where a SHA-256 decides, another server's etag of the same bytes must not cost them.
+            etag: etag.filter(|_| !sum),
+        }
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
     }
 
     /// What the server says that the file is; contradictions are named.
@@ -95,7 +122,7 @@ impl Transfer<'_, '_> {
         version: &Origin,
     ) -> Result<Meaning, Trouble> {
         // Bytes of unknown origin (the C program's script leaves such) are tried where a SHA-256 will judge them.
-        let continues = known.map_or(version.sha256.is_some(), |known| known.same(version));
+        let continues = known.map_or(version.sha256.is_some(), |known| known.goes_on_as(version));
         let range = answer.range();
         match answer.response.status() {
             StatusCode::OK => Ok(Meaning::Whole),
@@ -112,37 +139,56 @@ impl Transfer<'_, '_> {
         }
     }
 
-    async fn body(&mut self, request: &Request<'_>, answer: &mut Answer, size: Option<u64>) -> Result<(), Trouble> {
-        self.meter.begin();
+    /// The first bytes of a whole file. Until they are a model's, what is there stays: a page of a proxy must not cost it.
+    async fn first(&self, request: &Request<'_>, answer: &mut Answer) -> Result<Vec<u8>, Trouble> {
+        let mut bytes = Vec::new();
+        while bytes.len() < MAGIC.len() {
+            let Some(piece) = self.piece(answer).await? else { break };
+            bytes.extend_from_slice(&piece);
+        }
+        match bytes.is_empty() {
+            true => Err(request.over("the server's file is empty".into())),
+            false if could_begin(&bytes) => Ok(bytes),
+            false => Err(request.over("what the server sends is no GGUF".into())),
+        }
+    }
+
+    /// The next bytes; none at the end.
+    async fn piece(&self, answer: &mut Answer) -> Result<Option<Vec<u8>>, Trouble> {
         let stall = self.settings.patience.stall;
-        let mut checked = false;
-        loop {
-            self.meter.count(Phase::Downloading, self.part.len(), size);
-            let piece = match tokio::time::timeout(stall, answer.response.chunk()).await {
-                Ok(Ok(Some(piece))) => piece,
-                Ok(Ok(None)) => break,
-                Ok(Err(e)) => return Err(again(format!("the connection broke ({})", innermost(e)))),
-                Err(_) => return Err(again(format!("nothing came for {} s", stall.as_secs()))),
-            };
-            if size.is_some_and(|size| self.part.len() + piece.len() as u64 > size) {
-                return Err(request.over("the server sends more than it announced".into()));
-            }
-            if !checked && self.part.len() == 0 {
-                if !could_begin(&piece) {
-                    return Err(request.over("what the server sends is no GGUF".into()));
+        match tokio::time::timeout(stall, answer.response.chunk()).await {
+            Ok(Ok(piece)) => Ok(piece.map(Into::into)),
+            Ok(Err(e)) => Err(again(format!("the connection broke ({})", innermost(e)))),
+            Err(_) => Err(again(format!("nothing came for {} s", stall.as_secs()))),
+        }
+    }
+
+    async fn body(
+        &mut self,
+        request: &Request<'_>,
+        answer: &mut Answer,
+        first: Vec<u8>,
+        size: Option<u64>,
+    ) -> Result<(), Trouble> {
+        self.meter.begin();
+        let mut next = Some(first);
+        while let Some(piece) = next {
+            match size {
+                Some(size) if self.part.len() + piece.len() as u64 > size => {
+                    return Err(request.over("the server sends more than it announced".into()));
                 }
-                checked = true;
+                Some(_) => {}
+                // Nobody knows how much there will be.
+                None => space::check(self.folder(), piece.len() as u64)?,
             }
             self.part.write(&piece)?;
+            self.meter.count(Phase::Downloading, self.part.len(), size);
+            next = self.piece(answer).await?;
         }
         match size {
             Some(size) if self.part.len() < size => {
                 Err(again(format!("the connection ended after {} of {size} bytes", self.part.len())))
             }
-            _ if self.part.len() == 0 => Err(Trouble::Over(Error::Server {
-                from: request.label.into(),
-                problem: "the server's file is empty".into(),
-            })),
             _ => Ok(()),
         }
     }

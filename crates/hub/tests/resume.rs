@@ -49,8 +49,8 @@ fn a_server_that_knows_no_ranges_sends_everything_again() {
     let bytes = model(SIZE, 0);
     let served = bytes.clone();
     let host = Host::start(move |request| match request.number {
-        0 => Reply::whole(&served).cut(100_000),
-        _ => Reply::whole(&served),
+        0 => Reply::whole(&served).header("etag", "\"v1\"").cut(100_000),
+        _ => Reply::whole(&served).header("etag", "\"v1\""),
     });
     Asker::of(&host).gets(&bytes);
     assert_eq!(host.seen()[1].from(), Some(100_000));
@@ -103,6 +103,78 @@ fn bytes_of_unknown_origin_are_begun_again_where_nothing_can_judge_them() {
     let mut asker = Asker::of(&host);
     asker.leave(".part", &old[..100_000]);
     asker.gets(&new);
+}
+
+#[test]
+fn a_size_and_a_weak_etag_are_no_version() {
+    let (old, new) = (model(SIZE, 0), model(SIZE, 7));
+    for word in ["W/\"v\"", ""] {
+        let (first, second) = (old.clone(), new.clone());
+        let host = Host::start(move |request| match request.number {
+            0 => Reply::file(request, &first, word).cut(100_000),
+            _ => Reply::file(request, &second, word),
+        });
+        Asker::of(&host).gets(&new);
+        assert_eq!(host.seen()[1].from(), None, "nothing can follow what came");
+    }
+}
+
+#[test]
+fn where_a_sum_decides_another_servers_etag_costs_nothing() {
+    let bytes = model(SIZE, 0);
+    // One that knows the sum, and a mirror that does not.
+    for knows in [true, false] {
+        let served = bytes.clone();
+        let host = Host::start(move |request| {
+            let sum = if knows { sum(&served) } else { String::new() };
+            Reply::file(request, &served, "\"there\"").header("x-linked-etag", &sum)
+        });
+        let mut asker = Asker::of(&host);
+        asker.leave(".part", &bytes[..100_000]);
+        let sum = sum(&bytes);
+        let origin =
+            format!(r#"{{"source": "{ASKED}", "size": {}, "sha256": "{sum}", "etag": "\"here\""}}"#, bytes.len());
+        asker.leave(".origin", origin.as_bytes());
+        asker.gets(&bytes);
+        let seen = host.seen();
+        assert_eq!((seen.len(), seen[0].from(), seen[0].header("if-range")), (1, Some(100_000), None));
+        let origin = String::from_utf8(common::read(&asker.store().path("a.gguf.origin"))).expect("text");
+        assert!(origin.contains(&sum), "{origin}");
+    }
+}
+
+#[test]
+fn what_is_there_stays_until_a_model_comes() {
+    let bytes = model(SIZE, 0);
+    let page = Reply::whole(b"Sign in, please").header("content-type", "application/octet-stream");
+    for answers in [vec![page.clone()], vec![Reply::status(416), page], vec![Reply::status(416), Reply::whole(b"")]] {
+        let served = bytes.clone();
+        let tries = answers.len();
+        let host = Host::start(move |request| match answers.get(request.number) {
+            Some(answer) => answer.clone(),
+            None => Reply::file(request, &served, "\"v1\""),
+        });
+        let mut asker = Asker::of(&host);
+        asker.leave(".part", &bytes[..100_000]);
+        let origin = format!(r#"{{"source": "{ASKED}", "size": {}, "etag": "\"v1\""}}"#, bytes.len());
+        asker.leave(".origin", origin.as_bytes());
+        asker.fails("the server");
+        assert!(common::read(&asker.store().path("a.gguf.part")) == bytes[..100_000]);
+        asker.gets(&bytes);
+        assert_eq!(host.seen()[tries].from(), Some(100_000));
+    }
+}
+
+#[test]
+fn a_part_that_lacks_only_its_name_is_asked_for_nowhere() {
+    let bytes = model(SIZE, 0);
+    let host = Host::start(|_| Reply::status(500));
+    let mut asker = Asker::of(&host);
+    asker.leave(".part", &bytes);
+    let origin = format!(r#"{{"source": "{ASKED}", "size": {}, "etag": "\"v1\""}}"#, bytes.len());
+    asker.leave(".origin", origin.as_bytes());
+    asker.gets(&bytes);
+    assert!(host.seen().is_empty());
 }
 
 #[test]
@@ -209,6 +281,36 @@ fn who_stops_keeps_what_is_there_and_goes_on() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Without a sum, and with versions of one size that change at any request: what gets its name is one of them, whole.
+    #[test]
+    fn versions_are_never_mixed(events in prop::collection::vec((0usize..3, 0u8..4, 0.0f64..1.0), 1..12)) {
+        let versions = [1, 2, 3].map(|seed| model(20_000, seed));
+        let (served, at) = (versions.clone(), AtomicUsize::new(0));
+        let host = Host::start(move |request| {
+            let (version, kind, share) = events.get(at.fetch_add(1, Relaxed)).copied().unwrap_or((0, 0, 1.0));
+            let bytes = &served[version];
+            let word = format!("\"v{version}\"");
+            // Ignores If-Range, as some do.
+            let any = match request.from().filter(|from| *from < bytes.len()) {
+                Some(from) => Reply::whole(&bytes[from..])
+                    .status_is(206)
+                    .header("content-range", &format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len())),
+                None => Reply::whole(bytes),
+            };
+            let reply = match kind {
+                0 => Reply::file(request, bytes, &word),
+                1 => any.header("etag", &word),
+                2 => any.header("etag", "W/\"v\""),
+                _ => any,
+            };
+            reply.cut((share * bytes.len() as f64) as usize)
+        });
+        let mut asker = Asker::of(&host);
+        let path = (0..8).find_map(|_| asker.pull().ok());
+        let path = path.ok_or_else(|| TestCaseError::fail(format!("it never came: {:?}", asker.notes)))?;
+        prop_assert!(versions.contains(&common::read(&path)), "a mixture");
+    }
 
     /// Whatever happens on the way, in one run or in several: the file that gets its name is the right one.
     #[test]
