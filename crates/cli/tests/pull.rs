@@ -4,7 +4,7 @@ mod common;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Home, Said, model, said};
 use ds4_testkit::host::{Host, Reply};
@@ -184,6 +184,16 @@ fn a_proxy_of_the_environment_is_used() {
 }
 
 #[test]
+fn a_proxy_of_the_environment_is_used_behind_a_redirect_of_this_machine() {
+    let (home, proxy) = (Home::new(), host());
+    let mirror = Host::start(|_| Reply::redirect("http://models.invalid/v4-mini.gguf"));
+    let mut command = asking(&home, &mirror, &["pull", ASKED]);
+    command.env("http_proxy", proxy.url());
+    common::said(command.output().unwrap()).answer();
+    assert_eq!(proxy.seen()[0].target, "http://models.invalid/v4-mini.gguf");
+}
+
+#[test]
 fn ctrl_c_keeps_what_came_and_says_how_to_go_on() {
     // H022
     let home = Home::new();
@@ -194,7 +204,9 @@ fn ctrl_c_keeps_what_came_and_says_how_to_go_on() {
     });
     let part = home.file(&format!("{FILE}.part"));
     let child = asking(&home, &host, &["pull", ASKED]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
     while std::fs::metadata(&part).map_or(0, |m| m.len()) < 5_000_000 {
+        assert!(Instant::now() < end, "nothing comes");
         std::thread::sleep(Duration::from_millis(5));
     }
     let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();

@@ -30,6 +30,11 @@ pub struct Model {
     pub sha256: Option<String>,
     /// How many decimal gigabytes of memory a machine needs for it.
     pub ram_gb: u64,
+    /// From how many on it is what suits a machine, if it ever is.
+    pub picked_from_gb: Option<u64>,
+    /// Whether it only drafts for another one and does not answer by itself.
+    #[serde(default)]
+    pub drafting: bool,
     /// A line about it.
     pub about: String,
 }
@@ -75,7 +80,7 @@ impl Catalogue {
         self.models.iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// What suits a machine with so many bytes of memory: from 256 GB (decimal) q4-imatrix, from 96 GB q2-imatrix.
+    /// What suits a machine with so many bytes of memory: of the models that are picked, the one that asks for most of it.
     ///
     /// # Errors
     /// Less memory, or an unknown amount: the message says what to ask for instead.
@@ -85,12 +90,10 @@ impl Catalogue {
             return Err(Error::Memory(message.into()));
         };
         let gb = ram / 1_000_000_000;
-        let name = match gb {
-            256.. => "q4-imatrix",
-            96..256 => "q2-imatrix",
-            _ => return Err(Error::Memory(self.too_small(gb))),
-        };
-        let model = self.find(name).ok_or_else(|| Error::Memory(format!("the catalogue has no {name}")))?;
+        let picked = self.models.iter().filter(|model| model.picked_from_gb.is_some_and(|least| least <= gb));
+        let model = picked.max_by_key(|model| model.picked_from_gb);
+        let model = model.ok_or_else(|| Error::Memory(self.too_small(gb)))?;
+        let name = &model.name;
         let why =
             format!("{name}, because this machine has {gb} GB of memory; ds4 pull NAME takes another (ds4 models)");
         let tight = "V4 Flash just fits: close other programs and start with a context of at most 250000 (--ctx)";
@@ -100,7 +103,7 @@ impl Catalogue {
     }
 
     fn too_small(&self, gb: u64) -> String {
-        let least = self.models.iter().filter(|m| m.is_main() && m.repository.is_some()).map(|m| m.ram_gb).min();
+        let least = self.models.iter().filter_map(|model| model.picked_from_gb).min();
         format!(
             "V4 Flash needs {} GB of memory and this machine has {gb} GB; `mini`, inside ds4, fits (ds4 -p \"Hello\"). \
              ds4 pull NAME fetches a model anyway (ds4 models lists them); --allow-oversubscribe runs it from the disk, slowly",
@@ -113,11 +116,6 @@ impl Model {
     /// Its bytes: exact, or about.
     pub fn bytes(&self) -> u64 {
         self.size.unwrap_or((self.size_gb * 1e9) as u64)
-    }
-
-    /// Whether it can answer by itself, unlike drafting weights.
-    pub fn is_main(&self) -> bool {
-        self.name != "mtp"
     }
 
     /// Whether a machine with so many bytes of memory holds it.
@@ -152,6 +150,7 @@ mod tests {
             format!("cyberneurova-{}", flash(&format!("abliterated-{q2}-imatrix-aligned.gguf")))
         );
         for model in catalogue.models() {
+            assert_eq!(model.drafting, model.name == "mtp");
             assert_eq!(model.repository.is_some(), model.name != "mini", "{}", model.name);
             assert_eq!(model.file.is_some(), model.repository.is_some(), "{}", model.name);
             assert!(model.sha256.as_ref().is_none_or(|sum| crate::verify::is_sha256(sum)), "{}", model.name);
@@ -178,6 +177,18 @@ mod tests {
         assert_eq!(catalogue.pick(Some(128 << 30), true).expect("fits").note, None);
         let note = pick(96, true).note.expect("96 GB are tight");
         assert!(note.ends_with("sudo sysctl iogpu.wired_limit_mb=92000"), "{note}");
+    }
+
+    #[test]
+    fn what_is_picked_and_what_drafts_is_said_in_the_list() {
+        let toml =
+            |name, more| format!("[[model]]\nname = \"{name}\"\nsize_gb = 1\nram_gb = 1\nabout = \"\"\n{more}\n");
+        let list = toml("a", "picked_from_gb = 8") + &toml("b", "picked_from_gb = 16") + &toml("c", "drafting = true");
+        let catalogue: Catalogue = toml::from_str(&list).expect("a list");
+        let picked = |gb| catalogue.pick(Some(gb * GB), false).map(|pick| pick.model.name.clone());
+        assert_eq!([8, 15, 16].map(|gb| picked(gb).expect("something fits")), ["a", "a", "b"]);
+        assert!(picked(7).expect_err("nothing fits").to_string().contains("needs 8 GB"));
+        assert_eq!(catalogue.models().iter().map(|model| model.drafting).collect::<Vec<_>>(), [false, false, true]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use reqwest::{Certificate, Client, ClientBuilder, Response, StatusCode, Url};
 
 use crate::settings::Settings;
 use crate::verify::is_sha256;
@@ -52,19 +52,34 @@ pub(crate) struct Request<'a> {
     pub(crate) etag: Option<&'a str>,
 }
 
-/// A client that follows no redirect by itself.
-pub(crate) fn client(url: &Url, patience: &Patience) -> Result<Client, Error> {
-    // Whoever started the process may have chosen another provider of TLS already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = || {
-        let builder = Client::builder()
-            .user_agent(concat!("ds4/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(patience.stall)
-            .http1_only();
-        // No proxy stands between a machine and itself.
-        if is_local(url) { builder.no_proxy() } else { builder }
-    };
+/// Those who ask; they follow no redirect by themselves.
+pub(crate) struct Clients {
+    /// No proxy stands between a machine and itself.
+    local: Client,
+    /// Asks through the proxies of the environment.
+    remote: Client,
+}
+
+impl Clients {
+    pub(crate) fn new(patience: &Patience) -> Result<Self, Error> {
+        // Whoever started the process may have chosen another provider of TLS already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = || {
+            Client::builder()
+                .user_agent(concat!("ds4/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(patience.stall)
+                .http1_only()
+        };
+        Ok(Self { local: build(|| builder().no_proxy())?, remote: build(builder)? })
+    }
+
+    fn of(&self, url: &Url) -> &Client {
+        if is_local(url) { &self.local } else { &self.remote }
+    }
+}
+
+fn build(builder: impl Fn() -> ClientBuilder) -> Result<Client, Error> {
     // A bare system has no certificates; then those that browsers trust count.
     let client = builder().build().or_else(|_| builder().tls_certs_only(browsers_certificates()).build());
     client.map_err(|e| Error::Usage(format!("no connection can be made: {}", innermost(e))))
@@ -77,12 +92,12 @@ fn browsers_certificates() -> impl Iterator<Item = Certificate> {
 
 impl Request<'_> {
     /// Asks, and asks where it is pointed to.
-    pub(crate) async fn send(&self, client: &Client, settings: &Settings) -> Result<Answer, Trouble> {
+    pub(crate) async fn send(&self, clients: &Clients, settings: &Settings) -> Result<Answer, Trouble> {
         let mut url = self.url.clone();
         let (mut linked_size, mut linked_sha256) = (None, None);
         for _ in 0..MOST_HOPS {
             let direct = url.origin() == self.url.origin();
-            let response = self.hop(client, settings, &url).await?;
+            let response = self.hop(clients, settings, &url).await?;
             let headers = response.headers();
             if direct {
                 linked_size = number(headers, "x-linked-size").or(linked_size);
@@ -97,8 +112,8 @@ impl Request<'_> {
         Err(self.over(format!("more than {MOST_HOPS} redirects")))
     }
 
-    async fn hop(&self, client: &Client, settings: &Settings, url: &Url) -> Result<Response, Trouble> {
-        let mut request = client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+    async fn hop(&self, clients: &Clients, settings: &Settings, url: &Url) -> Result<Response, Trouble> {
+        let mut request = clients.of(url).get(url.clone()).header(ACCEPT_ENCODING, "identity");
         if let Some(token) = settings.token.as_ref().filter(|_| url.origin() == settings.endpoint.origin()) {
             request = request.bearer_auth(token.secret());
         }

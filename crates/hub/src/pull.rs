@@ -1,10 +1,9 @@
 //! From a name to a file that is whole.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use reqwest::Client;
-
-use crate::network::{self, Trouble};
+use crate::network::{Clients, Trouble};
 use crate::origin::{Origin, remove, with_suffix};
 use crate::part::Part;
 use crate::progress::{Meter, Progress};
@@ -12,7 +11,7 @@ use crate::settings::Settings;
 use crate::store::make;
 use crate::transfer::Transfer;
 use crate::verify::{Kind, check_gguf};
-use crate::{Error, Model, Remote, Source, Store};
+use crate::{Error, Remote, Source, Store};
 
 /// The file of a model, downloaded if it is not there; none for what is inside the program. A model that answers by itself
 /// becomes the one to which the store's link points.
@@ -34,7 +33,7 @@ pub fn obtain(
     };
     let model = if let Source::Remote(remote) = source { remote.model.as_ref() } else { None };
     match kind {
-        Kind::Main if model.is_none_or(Model::is_main) => {
+        Kind::Main if model.is_none_or(|model| !model.drafting) => {
             if let Err(error) = store.point_at(&path) {
                 progress.note(&format!("{error}; -m {} uses the model all the same", path.display()));
             }
@@ -144,7 +143,7 @@ impl Pull<'_> {
 
     /// Gets all bytes and checks them; bytes of an earlier run that turn out wrong are thrown away once.
     async fn complete(&mut self, part: &mut Part) -> Result<Kind, Error> {
-        let client = network::client(&self.remote.url(&self.settings.endpoint), &self.settings.patience)?;
+        let clients = Clients::new(&self.settings.patience)?;
         part.read_again(&mut self.meter).await?;
         let known = Origin::read(&Origin::path(self.path));
         if part.len() > 0 && known.is_some_and(|known| known.source != self.remote.label()) {
@@ -152,7 +151,7 @@ impl Pull<'_> {
             part.doubt();
         }
         loop {
-            self.all_bytes(&client, part).await?;
+            self.all_bytes(&clients, part).await?;
             match self.verified(part) {
                 Ok(kind) => return Ok(kind),
                 Err(problem) => {
@@ -168,10 +167,10 @@ impl Pull<'_> {
     }
 
     /// Tries until everything is there.
-    async fn all_bytes(&mut self, client: &Client, part: &mut Part) -> Result<(), Error> {
+    async fn all_bytes(&mut self, clients: &Clients, part: &mut Part) -> Result<(), Error> {
         let (mut most, mut tries) = (part.len(), 0);
         loop {
-            let trouble = self.transfer(client, part).await;
+            let trouble = self.transfer(clients, part).await;
             if part.len() > most {
                 (most, tries) = (part.len(), 0);
             }
@@ -197,16 +196,16 @@ impl Pull<'_> {
             match wait {
                 None => self.meter.note(&format!("{why}; beginning again")),
                 Some(wait) => {
-                    self.meter.note(&format!("{why}; trying again in {} s", wait.as_secs_f64().ceil()));
+                    self.meter.note(&format!("{why}; trying again{}", when(wait)));
                     tokio::time::sleep(wait).await;
                 }
             }
         }
     }
 
-    async fn transfer(&mut self, client: &Client, part: &mut Part) -> Result<(), Trouble> {
+    async fn transfer(&mut self, clients: &Clients, part: &mut Part) -> Result<(), Trouble> {
         let (settings, remote, path, meter) = (self.settings, self.remote, self.path, &mut self.meter);
-        Transfer { client, settings, remote, path, part, meter }.run().await
+        Transfer { clients, settings, remote, path, part, meter }.run().await
     }
 
     /// What the bytes are, if they are what was published.
@@ -223,7 +222,26 @@ impl Pull<'_> {
     }
 }
 
+/// When a wait is over; one that nobody notices is not named.
+fn when(wait: Duration) -> String {
+    match wait.as_secs_f64().round() {
+        seconds if seconds >= 1.0 => format!(" in {seconds} s"),
+        _ => String::new(),
+    }
+}
+
 /// What a file of the user's is.
 fn gguf(path: &Path) -> Result<Kind, Error> {
     check_gguf(path).map_err(|e| Error::content(path, format!("is no model ({e})")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_waits_that_somebody_notices_are_named() {
+        let waits = [1, 499, 1000, 2000, 60_000].map(|ms| when(Duration::from_millis(ms)));
+        assert_eq!(waits, ["", "", " in 1 s", " in 2 s", " in 60 s"]);
+    }
 }

@@ -114,7 +114,7 @@ impl Remote {
             (url.host_str(), parts.as_slice())
         {
             let remote = Self::of_repository(owner, repository, revision, &path.join("/"));
-            return remote.ok_or_else(|| wrong(text, "the file's name must end in .gguf"));
+            return remote.ok_or_else(|| wrong(text, hub_fault(path)));
         }
         match parts.last().copied().and_then(file_name) {
             Some(file) => Ok(Self { place: Place::Web(url), file, model: None }),
@@ -146,6 +146,17 @@ impl Remote {
                 url.set_fragment(None);
                 url.into()
             }
+        }
+    }
+}
+
+/// Why an address of Hugging Face is none of a model.
+fn hub_fault(path: &[&str]) -> &'static str {
+    match path.last().copied().and_then(file_name) {
+        None => "the file's name must end in .gguf, of letters, digits, - _ and . only",
+        Some(_) => {
+            "owner, repository, revision and folders may have letters, digits, - _ and . only; \
+             instead of a revision such as refs/pr/1 give its commit"
         }
     }
 }
@@ -209,6 +220,9 @@ mod tests {
             ("https://files.example/", "must end in .gguf"),
             ("https://files.example/a%2Fb.gguf", "must end in .gguf"),
             ("https://files.example/.gguf", "must end in .gguf"),
+            ("https://huggingface.co/me/mine/resolve/main/a%20b.gguf", "must end in .gguf, of letters, digits"),
+            ("https://huggingface.co/me/mine/resolve/refs%2Fpr%2F1/a.gguf", "refs/pr/1 give its commit"),
+            ("https://huggingface.co/me/mine/resolve/main/a%20b/a.gguf", "revision and folders may have letters"),
             ("https://", "no address"),
             ("https://me:word@files.example/a.gguf", "with a password"),
             ("a\nb", "a\\nb: no model"),

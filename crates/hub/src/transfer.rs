@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
 
-use crate::network::{Answer, Request, Trouble, again, innermost};
+use crate::network::{Answer, Clients, Request, Trouble, again, innermost};
 use crate::origin::Origin;
 use crate::part::{Part, could_begin};
 use crate::progress::{Meter, Phase};
@@ -14,7 +14,7 @@ use crate::{Remote, space};
 
 /// What a transfer works on.
 pub(crate) struct Transfer<'a, 'm> {
-    pub(crate) client: &'a Client,
+    pub(crate) clients: &'a Clients,
     pub(crate) settings: &'a Settings,
     pub(crate) remote: &'a Remote,
     /// The file that it will be.
@@ -43,7 +43,7 @@ impl Transfer<'_, '_> {
         }
         let label = self.remote.label();
         let request = self.request(&label, known.as_ref());
-        let mut answer = request.send(self.client, self.settings).await?;
+        let mut answer = request.send(self.clients, self.settings).await?;
         let mut version = self.version(&request, &answer)?;
         let meaning = self.meaning(&request, &answer, known.as_ref(), &version)?;
         if let (Meaning::Rest | Meaning::Complete, Some(known)) = (&meaning, &known) {

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ds4_gguf::{Format, Header, Writer};
 use ds4_hub::{Catalogue, Error, Patience, Progress, Report, Settings, Source, Store};
@@ -120,6 +120,15 @@ impl Asker {
     /// Whether something was said that has this part.
     pub(crate) fn heard(&self, part: &str) -> bool {
         self.notes.iter().any(|note| note.contains(part))
+    }
+}
+
+/// Waits for what must happen soon.
+pub(crate) fn until(happens: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !happens() {
+        assert!(Instant::now() < end, "it does not happen");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
