@@ -1,11 +1,12 @@
 /** What `ds4 up --json` says: a JSON object on each line. */
 
 import { StringDecoder } from "node:string_decoder";
+import { processNumber } from "./lease.ts";
 import { bytes, duration } from "./text.ts";
 
 export type Event =
   | { event: "progress"; message: string }
-  | { event: "ready"; url: string; model: string | undefined; context: number | undefined }
+  | { event: "ready"; url: string; pid: number | undefined; model: string | undefined; context: number | undefined }
   | { event: "failed"; message: string };
 
 const LONGEST_LINE = 64 * 1024;
@@ -56,11 +57,12 @@ export function parseEvent(line: string): Event | undefined {
     return undefined;
   }
   if (typeof value !== "object" || value === null) return undefined;
-  const { event, message, url, model, context, ...rest } = value as Record<string, unknown>;
+  const { event, message, url, pid, model, context, ...rest } = value as Record<string, unknown>;
   if (event === "ready" && typeof url === "string" && /^https?:\/\//.test(url)) {
     return {
       event,
       url: url.replace(/\/+$/, ""),
+      pid: processNumber(pid),
       model: typeof model === "string" ? model : undefined,
       context: typeof context === "number" && Number.isSafeInteger(context) && context > 0 ? context : undefined,
     };

@@ -63,8 +63,7 @@ class Extension {
         log: logPath(this.settings),
       };
       if (!this.starter.leased) this.warn(notify);
-      const { apiKey } = this.settings;
-      this.tell(await this.starter.ensure({ call, url: this.server.url, apiKey, notify, signal }));
+      this.tell(await this.starter.ensure({ call, notify, signal }));
     } catch (error) {
       if (error instanceof Cancelled) return undefined; // Pi has been told to stop, and knows
       notify(`ds4-server startup failed: ${(error as Error).message}`, "error");

@@ -3,12 +3,15 @@
 import { execFile } from "node:child_process";
 
 const RELEASE_MS = 5000;
-const STATUS_MS = 1500;
+/** More than the program itself waits for a server that is slow: twice 1.5 s. */
+const STATUS_MS = 6000;
 
 /** What `ds4 status --json` says. */
 export interface Status {
   state: string;
   url: string | undefined;
+  /** The server's process. */
+  pid: number | undefined;
   model: string | undefined;
   context: number | undefined;
   leases: number;
@@ -24,11 +27,12 @@ export async function release(program: string, pid: number): Promise<boolean> {
 export async function status(program: string): Promise<Status | undefined> {
   const text = await call(program, ["status", "--json"], STATUS_MS, [0, 3]);
   try {
-    const { state, url, model, context, leases, log } = JSON.parse(text ?? "") as Record<string, unknown>;
+    const { state, url, pid, model, context, leases, log } = JSON.parse(text ?? "") as Record<string, unknown>;
     if (typeof state !== "string") return undefined;
     return {
       state,
       url: typeof url === "string" ? url.replace(/\/+$/, "") : undefined,
+      pid: processNumber(pid),
       model: typeof model === "string" ? model : undefined,
       context: typeof context === "number" && context > 0 ? context : undefined,
       leases: Array.isArray(leases) ? leases.length : 0,
@@ -37,6 +41,11 @@ export async function status(program: string): Promise<Status | undefined> {
   } catch {
     return undefined;
   }
+}
+
+/** The number of a process, if it is one. */
+export function processNumber(value: unknown): number | undefined {
+  return typeof value === "number" && Number.isSafeInteger(value) && value > 0 ? value : undefined;
 }
 
 /** What a call prints, if it ends in time with one of the codes. */

@@ -1,8 +1,8 @@
 /** One start at a time in this process, shared by all that want the same, and remembered if it failed. */
 
+import { status } from "./lease.ts";
 import type { Notify } from "./progress.ts";
 import { Progress } from "./progress.ts";
-import { probe } from "./probe.ts";
 import { type Call, Cancelled, type Ready, up } from "./up.ts";
 
 /** How long a failure answers for itself: Pi tries three times more within seconds. */
@@ -13,8 +13,6 @@ const UNWIND_MS = 5000;
 export interface Running extends Ready {
   /** What it was asked for with. */
   key: string;
-  /** The model's id, as the server told it when it was ready. */
-  identity: string | undefined;
 }
 
 interface Flight {
@@ -27,9 +25,6 @@ interface Flight {
 /** What a start needs to know beside its call. */
 export interface Wish {
   call: Call;
-  /** Where a server is looked for first. */
-  url: string;
-  apiKey: string;
   notify: Notify;
   signal: AbortSignal | undefined;
 }
@@ -40,19 +35,24 @@ export class Starter {
   running: Running | undefined;
   private flight: Flight | undefined;
   private failure: { key: string; error: Error; at: number } | undefined;
+  private readonly now: () => number;
+
+  /** `now`: milliseconds of a clock that nobody sets. */
+  constructor(now = () => performance.now()) {
+    this.now = now;
+  }
 
   /** A server that is ready and has the model that was wished. */
   async ensure(wish: Wish): Promise<Running> {
     const key = JSON.stringify([wish.call.program, ...wish.call.args]);
-    for (;;) {
-      const flight = this.flight;
-      if (!flight) break;
+    for (let flight = this.flight; flight; flight = this.flight) {
       if (flight.key === key && !flight.abort.signal.aborted) return this.join(flight, wish.signal);
-      await this.join(flight, wish.signal).catch((error: unknown) => {
+      // Another one's start: only those who want it keep it going.
+      await unlessAborted(flight.promise, wish.signal).catch((error: unknown) => {
         if (wish.signal?.aborted) throw error;
       });
     }
-    if (this.failure?.key === key && Date.now() - this.failure.at < REMEMBERED_MS) throw this.failure.error;
+    if (this.failure?.key === key && this.now() - this.failure.at < REMEMBERED_MS) throw this.failure.error;
     return this.join(this.take(key, wish), wish.signal);
   }
 
@@ -81,42 +81,37 @@ export class Starter {
     };
     promise.then(landed, (error: unknown) => {
       landed();
-      if (error instanceof Error && !(error instanceof Cancelled)) this.failure = { key, error, at: Date.now() };
+      if (error instanceof Error && !(error instanceof Cancelled)) this.failure = { key, error, at: this.now() };
     });
     return flight;
   }
 
   /** Waits with the others. When the last one has left, the start is given up. */
   private async join(flight: Flight, signal: AbortSignal | undefined): Promise<Running> {
-    if (signal?.aborted) throw new Cancelled();
     flight.waiters += 1;
-    let leave = () => {};
-    const left = new Promise<never>((_, reject) => {
-      leave = () => reject(new Cancelled());
-      signal?.addEventListener("abort", leave, { once: true });
-    });
     try {
-      return await Promise.race([flight.promise, left]);
+      return await unlessAborted(flight.promise, signal);
     } finally {
-      signal?.removeEventListener("abort", leave);
       flight.waiters -= 1;
       if (flight.waiters === 0) flight.abort.abort();
     }
   }
 
   private async begin(key: string, wish: Wish, signal: AbortSignal): Promise<Running> {
-    const { call, apiKey, notify } = wish;
-    const known = this.running?.key === key ? this.running : undefined;
-    const identity = await probe(known?.url ?? wish.url, apiKey);
-    if (known && identity !== undefined && identity === known.identity) return known;
+    const { call, notify } = wish;
+    const known = this.running;
+    const there = await status(call.program);
+    const runs = there?.state === "running";
+    // The same process: another one's model may be another, whatever it is called.
+    if (known?.key === key && runs && there.pid !== undefined && there.pid === known.pid) return known;
     // A server that runs already is only asked for a lease, which is no news.
-    const quiet = identity !== undefined && known === undefined && this.running === undefined;
+    const quiet = runs && known === undefined;
     const progress = new Progress(notify);
     try {
       if (!quiet) progress.show("preparing ds4-server");
       this.leased = true;
       const ready = await up(call, (message) => progress.show(message), signal);
-      this.running = { ...ready, key, identity: await probe(ready.url, apiKey) };
+      this.running = { ...ready, key };
       if (!quiet) notify("ds4-server ready", "info");
       return this.running;
     } catch (error) {
@@ -125,6 +120,21 @@ export class Starter {
     } finally {
       progress.end();
     }
+  }
+}
+
+/** What a promise gives, unless the signal comes first. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal?.aborted) throw new Cancelled();
+  let leave = () => {};
+  const left = new Promise<never>((_, reject) => {
+    leave = () => reject(new Cancelled());
+    signal?.addEventListener("abort", leave, { once: true });
+  });
+  try {
+    return await Promise.race([promise, left]);
+  } finally {
+    signal?.removeEventListener("abort", leave);
   }
 }
 

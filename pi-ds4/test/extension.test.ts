@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { extension } from "../src/extension.ts";
 import type { Context, Pi, Provider } from "../src/pi.ts";
-import { fakeProgram, fakeServer, folder } from "./helpers.ts";
+import { fakeProgram, folder } from "./helpers.ts";
 
 const TERMINAL = { matches: () => false, width: (text: string) => text.length, cut: (text: string) => text };
 
@@ -45,9 +45,13 @@ function stage(t: TestContext, settings: object, script: string) {
   return { dir, calls, providers, said, fire, type, load, aborts: () => aborted };
 }
 
-/** A program that starts at once, and that says nothing of a server that runs. */
-const up = (url: string, context = 4096) =>
-  `case $1 in up) echo '{"event":"ready","url":"${url}","model":"m","context":${context}}';; status) exit 1;; esac`;
+const url = "http://127.0.0.1:81";
+
+/** A program whose server starts at once. */
+const UP = `case $1 in
+  up) touch "$0.up"; echo '{"event":"ready","url":"${url}","pid":7,"model":"m","context":4096}';;
+  status) test -e "$0.up" && echo '{"state":"running","pid":7}';;
+esac`;
 
 test("loading registers the models and starts nothing", (t) => {
   const { providers, calls } = stage(t, {}, "");
@@ -67,14 +71,13 @@ test("a request of another provider is none of its business", async (t) => {
 });
 
 test("a request has its server, and Pi learns where it is and how much it holds", async (t) => {
-  const { url } = await fakeServer(t);
-  const { fire, calls, providers, said } = stage(t, { reproducible: true }, up(url));
+  const { fire, calls, providers, said } = stage(t, { reproducible: true }, UP);
   assert.deepEqual(await fire("before_provider_request", { payload: { model: "m" } }), { model: "m", seed: 42 });
-  assert.match(calls()[0] ?? "", new RegExp(`^up --json --for-pid ${process.pid} --port 8000 `));
+  assert.match(calls()[1] ?? "", new RegExp(`^up --json --for-pid ${process.pid} --port 8000 `));
   assert.deepEqual([providers.at(-1)?.baseUrl, providers.at(-1)?.models[0]?.contextWindow], [`${url}/v1`, 4096]);
   assert.deepEqual(said, ["info: preparing ds4-server", "info: ds4-server ready"]);
   await fire("before_provider_request", { payload: {} });
-  assert.deepEqual([calls().length, providers.length], [1, 2]);
+  assert.deepEqual([calls().filter((call) => call !== "status --json").length, providers.length], [1, 2]);
 });
 
 test("a start that fails is said and ends the request; where nothing is seen, it is an error", async (t) => {
@@ -83,7 +86,7 @@ test("a start that fails is said and ends the request; where nothing is seen, it
   assert.deepEqual(said, ["info: preparing ds4-server", "error: ds4-server startup failed: no room"]);
   assert.equal(aborts(), 1);
   await assert.rejects(fire("before_provider_request", { payload: {} }, { hasUI: false, mode: "print" }), /^Error: no room$/);
-  assert.equal(calls().length, 1);
+  assert.equal(calls().filter((call) => call !== "status --json").length, 1);
 });
 
 test("a program that is not there is said with the way out", async (t) => {
@@ -93,15 +96,13 @@ test("a program that is not there is said with the way out", async (t) => {
 });
 
 test("what is ignored is said once", async (t) => {
-  const { url } = await fakeServer(t);
-  const { fire, said } = stage(t, { DS4_MT: "on" }, up(url));
+  const { fire, said } = stage(t, { DS4_MT: "on" }, UP);
   for (const _ of [1, 2]) await fire("before_provider_request", { payload: {} });
   assert.deepEqual(said.filter((line) => line.startsWith("warning")), ["warning: DS4_MT is ignored: there are no Metal kernels yet"]);
 });
 
 test("the lease outlives reload and new sessions, and ends with Pi", async (t) => {
-  const { url } = await fakeServer(t);
-  const { fire, calls, load } = stage(t, {}, up(url));
+  const { fire, calls, load } = stage(t, {}, UP);
   await fire("before_provider_request", { payload: {} });
   for (const reason of ["reload", "new", "resume", "fork"]) {
     await fire("session_shutdown", { reason });

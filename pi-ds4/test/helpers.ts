@@ -1,8 +1,6 @@
 /** A folder, programs and servers that tests make up. */
 
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -26,19 +24,6 @@ export function fakeProgram(dir: string, script: string): { program: string; cal
   const log = join(dir, "calls");
   const program = executable(join(dir, "ds4"), `#!/bin/sh\necho "$*" >> '${log}'\n${script}\n`);
   return { program, calls: () => (existsSync(log) ? readFileSync(log, "utf8").trim().split("\n") : []) };
-}
-
-/** A server of a model that answers `/ready` and `/v1/models`, at `url`. */
-export async function fakeServer(t: TestContext, id = "v4-mini"): Promise<{ url: string; state: { ready: number; id: string } }> {
-  const state = { ready: 200, id };
-  const server: Server = createServer((request, response) => {
-    const ready = request.url === "/ready";
-    response.writeHead(ready ? state.ready : 200, { "content-type": "application/json" });
-    response.end(ready ? "{}" : JSON.stringify({ data: [{ id: state.id }] }));
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  t.after(() => server.close());
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, state };
 }
 
 /** Waits until something is so. */

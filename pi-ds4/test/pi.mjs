@@ -74,9 +74,15 @@ const PARTS = {
     check("/ds4 says where the log is", pi.notes().at(-1) === `ds4 log: ${home.state}/log`, pi.notes());
     await pi.command({ type: "prompt", message: "/ds4 status" });
     check("/ds4 status says what runs", pi.notes().at(-1).startsWith("ds4-server running, at http://127.0.0.1:"), pi.notes());
-    process.kill(pid, "SIGKILL");
+    const mini = resolve(`${ROOT}/../mini/v4-mini.gguf`);
+    home.up("--model", mini, "--for-pid", String(pi.child.pid));
+    check("another process can switch to another file, whose name is the same", home.model() === mini, home.status());
+    await pi.ask("hello");
+    check("the next request switches back", home.model() === undefined && !same(), home.status());
+    const second = home.status().pid;
+    process.kill(second, "SIGKILL");
     const again = await pi.ask(QUESTION);
-    check("a server that was killed is started again", again?.endsWith("15") && home.status().pid !== pid, again);
+    check("a server that was killed is started again", again?.endsWith("15") && home.status().pid !== second, again);
     await pi.quit();
     check("the server ends with Pi", await gone(home), home.status());
     check("nothing was wrong on the way", pi.errors === "", pi.errors);

@@ -70,10 +70,12 @@ test("a lease is released by pid", async (t) => {
 });
 
 test("the status is that of the program, running or not", async (t) => {
-  const answer = { state: "running", url: "http://h/", model: "mini", context: 9, leases: [{ pid: 1 }], log: "/l" };
+  const answer = { state: "running", url: "http://h/", pid: 5, model: "mini", context: 9, leases: [{ pid: 1 }], log: "/l" };
   const running = fakeProgram(folder(t), `echo '${JSON.stringify(answer)}'`);
   assert.deepEqual(await status(running.program), { ...answer, url: "http://h", leases: 1 });
   assert.deepEqual(running.calls(), ["status --json"]);
+  const slow = fakeProgram(folder(t), `sleep 3.2; echo '${JSON.stringify(answer)}'`);
+  assert.equal((await status(slow.program))?.state, "running", "the program waits for the server itself");
   const stopped = fakeProgram(folder(t), `echo '{"state":"stopped","url":null,"leases":[]}'; exit 3`);
   assert.equal((await status(stopped.program))?.state, "stopped");
   for (const script of ["exit 1", "echo text", `echo '{"state":"running"}'; exit 1`]) {

@@ -26,7 +26,7 @@ test("events are the same wherever their bytes are cut", () => {
   const whole = read([bytes]);
   assert.deepEqual(whole, [
     { event: "progress", message: "pulling q2 – ü €" },
-    { event: "ready", url: "http://127.0.0.1:8000", model: "mini", context: 32768 },
+    { event: "ready", url: "http://127.0.0.1:8000", pid: 1, model: "mini", context: 32768 },
     { event: "failed", message: "without a reason" },
   ]);
   for (let cut = 0; cut <= bytes.length; cut++) {

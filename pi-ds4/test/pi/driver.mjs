@@ -92,6 +92,16 @@ export class Home {
     return JSON.parse(stdout);
   }
 
+  /** Starts or switches the server, as another process of this home. */
+  up(...args) {
+    spawnSync(this.program, ["up", "--port", String(this.settings.port), ...args], this.options());
+  }
+
+  /** The file of the server's model; nothing for the built-in one. */
+  model() {
+    return JSON.parse(readFileSync(join(this.state, "server.json"), "utf8")).modelPath;
+  }
+
   /** The requests that went out. */
   requests() {
     if (!existsSync(this.witness)) return [];
