@@ -63,21 +63,28 @@ if exists "$support" && [ "$(real "$support" || true)" != "$target" ] && [ "$for
   fail "$support is $(real "$support" || echo "a link to nowhere"), not $target; --force takes its models over and moves it aside"
 fi
 
-# A file that is not there yet: a second name for it where that can be, which costs nothing, else a copy, made aside.
-# What is still being written is copied in any case.
+# A model, or the beginning of one, of which nothing is there yet: a second name for it where that can be, which costs
+# nothing, else a copy, made aside. What is still being written is copied in any case. With it comes where its download came
+# from (.origin), which it needs to go on.
 carry() {
   name=$(basename -- "$1")
-  if exists "$target/gguf/$name"; then
-    echo "kept $target/gguf/$name, which was there"
+  model=$target/gguf/${name%.part}
+  if exists "$model" || exists "$model.part"; then
+    echo "left $name: $model is there, or its beginning"
     return
   fi
+  how="took over"
   case $name in
-    *.part) ;;
-    *) if [ ! -L "$1" ] && ln -- "$1" "$target/gguf/$name" 2>/dev/null; then
-      echo "took over $name"
-      return
-    fi ;;
+    *.part) copy "$1" ;;
+    *) { [ ! -L "$1" ] && ln -- "$1" "$model" 2>/dev/null; } || copy "$1" ;;
   esac
+  rm -f -- "$model.origin"
+  [ ! -f "${1%.part}.origin" ] || cp -- "${1%.part}.origin" "$model.origin"
+  echo "$how $name"
+}
+
+copy() {
+  how=copied
   trap 'rm -f -- "$target/gguf/$name.copying"' EXIT
   # Copies that share their blocks: of APFS, then of Linux; then plain ones.
   cp -c -- "$1" "$target/gguf/$name.copying" 2>/dev/null ||
@@ -85,7 +92,6 @@ carry() {
     cp -- "$1" "$target/gguf/$name.copying" || fail "$1 cannot be copied to $target/gguf"
   mv -- "$target/gguf/$name.copying" "$target/gguf/$name"
   trap - EXIT
-  echo "copied $name"
 }
 
 if exists "$support" && [ "$(real "$support" || true)" != "$target" ]; then
@@ -93,11 +99,6 @@ if exists "$support" && [ "$(real "$support" || true)" != "$target" ]; then
     [ -f "$file" ] || continue
     mkdir -p -- "$target/gguf"
     carry "$file"
-    # Where a download came from, which it needs to go on.
-    origin=${file%.part}.origin
-    if [ -f "$origin" ] && ! exists "$target/gguf/$(basename -- "$origin")"; then
-      cp -- "$origin" "$target/gguf/"
-    fi
   done
   backup=$support.backup.$(date +%Y%m%d%H%M%S)
   while exists "$backup"; do backup=$backup+; done

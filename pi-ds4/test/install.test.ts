@@ -81,6 +81,20 @@ test("--force takes models and beginnings of them over, overwrites none, and mov
   ]);
 });
 
+test("a model and where it came from stay together", (t) => {
+  const { checkout, run, support } = stage(t);
+  const theirs = ["a.gguf.part", "b.gguf", "c.gguf.part", "d.gguf.part", "e.gguf.part"];
+  old(support, Object.fromEntries([...theirs, "a.gguf.origin", "b.gguf.origin", "c.gguf.origin", "d.gguf.origin"].map((name) => [name, "old"])));
+  old(checkout, { "a.gguf.part": "new", "b.gguf.part": "new", "c.gguf": "new", "d.gguf.origin": "of nothing", "e.gguf.origin": "of nothing" });
+  const { stdout } = run("--force", checkout);
+  const after = Object.fromEntries(
+    readdirSync(join(checkout, "gguf")).map((name) => [name, readFileSync(join(checkout, "gguf", name), "utf8")]),
+  );
+  const kept = { "a.gguf.part": "new", "b.gguf.part": "new", "c.gguf": "new" };
+  assert.deepEqual(after, { ...kept, "d.gguf.part": "old", "d.gguf.origin": "old", "e.gguf.part": "old" });
+  assert.match(stdout, /^left a\.gguf\.part: .*gguf\/a\.gguf is there, or its beginning$/m);
+});
+
 test("--force follows a link to another checkout, moves the link and leaves that checkout", (t) => {
   const { home, checkout, run, state, support } = stage(t);
   const other = join(home, "other");
