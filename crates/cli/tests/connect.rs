@@ -60,6 +60,17 @@ fn a_profile_is_written_once_and_what_was_there_is_kept() {
 }
 
 #[test]
+fn a_server_of_this_machine_is_asked_without_the_proxy() {
+    let server = Server::start(&[]);
+    let url = format!("http://localhost:{}", server.port);
+    let mut command = ds4(&server.home, &["connect", "pi", "--url", &url]);
+    for variable in ["ALL_PROXY", "HTTP_PROXY", "http_proxy", "HTTPS_PROXY"] {
+        command.env(variable, "http://127.0.0.1:1"); // nobody listens there
+    }
+    assert!(said(command.output().unwrap()).answer().contains(&url));
+}
+
+#[test]
 fn a_client_runs_with_its_profile_and_nothing_that_leads_it_elsewhere() {
     let server = Server::start(&[]);
     let (home, url) = (&server.home, format!("http://127.0.0.1:{}", server.port));

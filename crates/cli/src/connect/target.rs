@@ -1,5 +1,6 @@
 //! The server, as a client needs to know it.
 
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -101,8 +102,12 @@ pub(super) fn up() -> Result<String, Failure> {
 }
 
 fn models(url: &str, key: Option<&str>) -> Result<Value, String> {
-    let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build();
-    let mut request = ureq::Agent::new_with_config(config).get(format!("{url}/v1/models"));
+    let mut config =
+        ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).max_redirects(0);
+    if is_here(url) {
+        config = config.proxy(None); // it would know another machine by this name, and learn the key
+    }
+    let mut request = ureq::Agent::new_with_config(config.build()).get(format!("{url}/v1/models"));
     if let Some(key) = key {
         request = request.header("authorization", format!("Bearer {key}"));
     }
@@ -116,6 +121,13 @@ fn models(url: &str, key: Option<&str>) -> Result<Value, String> {
     serde_json::from_str(&text).map_err(|_| "what it says is not JSON".into())
 }
 
+/// Whether a URL's host is this machine.
+fn is_here(url: &str) -> bool {
+    let host = url.parse::<ureq::http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 pub(super) fn example() -> Target {
     let (url, model) = ("http://127.0.0.1:8000".into(), MODEL.into());
@@ -124,8 +136,45 @@ pub(super) fn example() -> Target {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for url in
+            ["http://127.0.0.1:8000", "http://localhost", "http://LOCALHOST:1", "https://[::1]:8", "http://127.9.9.9"]
+        {
+            assert!(is_here(url), "{url}");
+        }
+        for url in ["http://10.0.0.1:8000", "http://localhost.example.org", "http://[::2]:8", "http://127.0.0.1.nip.io"]
+        {
+            assert!(!is_here(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_key_goes_to_nobody_else() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+        elsewhere.set_nonblocking(true).unwrap();
+        let answer = format!(
+            "HTTP/1.1 302 Found\r\nlocation: http://{}/v1/models\r\ncontent-length: 0\r\n\r\n",
+            elsewhere.local_addr().unwrap()
+        );
+        let server = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let _ = client.read(&mut [0; 4096]).unwrap();
+            client.write_all(answer.as_bytes()).unwrap();
+        });
+        let said = Target::ask(&url, Some("secret".into()), None).unwrap_err().message();
+        server.join().unwrap();
+        assert!(said.contains("(status 302)"), "{said}");
+        assert!(elsewhere.accept().is_err(), "nobody came");
+    }
 
     #[test]
     fn limits_are_those_that_the_server_names() {
