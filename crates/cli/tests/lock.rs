@@ -54,3 +54,13 @@ fn a_lock_that_cannot_be_made_is_named() {
     let line = "ds4: /nowhere/lock: cannot open the instance lock: No such file or directory (os error 2)";
     said.fails(1, line);
 }
+
+#[test]
+fn a_link_is_no_lock_and_what_it_leads_to_is_not_emptied() {
+    let home = Home::new();
+    std::fs::write(home.file("precious"), "text").unwrap();
+    std::os::unix::fs::symlink(home.file("precious"), home.file("lock")).unwrap();
+    let said = home.ds4(&["-p", "Hi"]);
+    assert!(said.code == 1 && said.err.contains("because it is a link; remove it"), "{said:?}");
+    assert_eq!(std::fs::read_to_string(home.file("precious")).unwrap(), "text");
+}
