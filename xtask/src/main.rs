@@ -19,6 +19,7 @@ mod test;
 
 use std::process::{Command, ExitCode, Stdio};
 
+/// How it is called; `PARTS` stands for those of `soak`.
 const USAGE: &str = "\
 usage: cargo xtask test [ARGUMENTS OF THE TEST RUNNER]
        cargo xtask soak [--slice] [PART]...
@@ -30,8 +31,8 @@ usage: cargo xtask test [ARGUMENTS OF THE TEST RUNNER]
        cargo xtask licences
 
 test     every test of the workspace, with cargo-nextest where it is installed
-soak     long runs; --slice: a few minutes in all. Parts: fuzz, calls, schemas, damage, kills, churn,
-         bits, families, context, skills, document, hostile, supervise, downloads
+soak     long runs; --slice: a few minutes in all. Parts:
+         PARTS
 clients  the SDKs of OpenAI, Anthropic and Vercel, and curl, against ds4-server, and requests made of
          /openapi.json; needs python3 and pip, node and npm
 neon     the tests of ds4-cpu for ARM in an emulator; --fetch: first gets what that needs, on Debian
@@ -44,7 +45,13 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.split_first() {
         Some((command, rest)) if command == "test" => test::run(rest),
-        Some((command, rest)) if command == "soak" => soak::run(rest),
+        Some((command, rest)) if command == "soak" => match soak::Plan::of(rest) {
+            Ok(plan) => plan.run(),
+            Err(unknown) => {
+                eprintln!("xtask: soak knows no {unknown}\n{}", usage());
+                return ExitCode::from(2);
+            }
+        },
         Some((command, [])) if command == "clients" => clients::run(),
         Some((command, [])) if command == "neon" => neon::run(false),
         Some((command, [option])) if command == "neon" && option == "--fetch" => neon::run(true),
@@ -56,11 +63,15 @@ fn main() -> ExitCode {
         Some((command, [])) if command == "pi" => pi::run(false),
         Some((command, [option])) if command == "pi" && option == "--slice" => pi::run(true),
         _ => {
-            eprintln!("{USAGE}");
+            eprintln!("{}", usage());
             return ExitCode::from(2);
         }
     };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn usage() -> String {
+    USAGE.replace("PARTS", &soak::names().collect::<Vec<_>>().join(", "))
 }
 
 /// Cargo, as this process was started by it.
@@ -94,4 +105,14 @@ fn works(command: &mut Command) -> bool {
 /// Whether a cargo subcommand is installed.
 fn has(subcommand: &str) -> bool {
     works(&mut cargo(&[subcommand, "--version"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usage_names_every_part() {
+        assert!(usage().contains("  fuzz, calls, ") && soak::names().all(|name| usage().contains(name)));
+    }
 }

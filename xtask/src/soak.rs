@@ -1,6 +1,6 @@
 //! Long runs of the tests that look for rare trouble. `--slice` gives each part a few seconds.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::{cargo, succeeds};
@@ -34,30 +34,51 @@ const PARTS: [Part; 14] = [
     Part { name: "downloads", run: downloads },
 ];
 
-/// Runs the parts named, or all.
-pub(crate) fn run(arguments: &[String]) -> bool {
-    let slice = arguments.iter().any(|a| a == "--slice");
-    let named: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
-    if let Some(unknown) = named.iter().find(|n| PARTS.iter().all(|p| p.name != n.as_str())) {
-        eprintln!(
-            "xtask: no part called {unknown}; there are fuzz, calls, schemas, damage, kills, churn, bits, families, context, skills, document, hostile, supervise, downloads"
-        );
-        return false;
-    }
-    let mut good = true;
-    for part in PARTS.iter().filter(|p| named.is_empty() || named.iter().any(|n| *n == p.name)) {
-        let start = Instant::now();
-        let word = match (part.run)(slice) {
-            Outcome::Passed => "passed".to_string(),
-            Outcome::Skipped(why) => format!("skipped: {why}"),
-            Outcome::Failed => {
-                good = false;
-                "FAILED".to_string()
+/// What there is to run.
+pub(crate) struct Plan {
+    slice: bool,
+    parts: Vec<&'static Part>,
+}
+
+/// What the parts are called.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    PARTS.iter().map(|part| part.name)
+}
+
+impl Plan {
+    /// The parts named, or all; or the argument that is neither a part nor `--slice`.
+    pub(crate) fn of(arguments: &[String]) -> Result<Self, &str> {
+        let (mut slice, mut parts) = (false, Vec::new());
+        for argument in arguments {
+            match PARTS.iter().find(|part| part.name == argument) {
+                Some(part) => parts.push(part),
+                None if argument == "--slice" => slice = true,
+                None => return Err(argument),
             }
-        };
-        println!("soak {}: {word} ({:.0} s)", part.name, start.elapsed().as_secs_f64());
+        }
+        if parts.is_empty() {
+            parts.extend(&PARTS);
+        }
+        Ok(Self { slice, parts })
     }
-    good
+
+    /// Runs it; whether nothing has failed.
+    pub(crate) fn run(&self) -> bool {
+        let mut good = true;
+        for part in &self.parts {
+            let start = Instant::now();
+            let word = match (part.run)(self.slice) {
+                Outcome::Passed => "passed".to_string(),
+                Outcome::Skipped(why) => format!("skipped: {why}"),
+                Outcome::Failed => {
+                    good = false;
+                    "FAILED".to_string()
+                }
+            };
+            println!("soak {}: {word} ({:.0} s)", part.name, start.elapsed().as_secs_f64());
+        }
+        good
+    }
 }
 
 fn outcome(passed: bool) -> Outcome {
@@ -107,8 +128,7 @@ fn damage(slice: bool) -> Outcome {
 /// A process that saves prefixes, killed at any instant; a store that fails all the time.
 fn kills(slice: bool) -> Outcome {
     let settings = [("DS4_KV_KILLS", if slice { "40" } else { "200" })];
-    let mut command = cargo(&["test", "--workspace", "--lib", "--", "--test-threads=1"]);
-    outcome(succeeds(command.arg("vault::tests::").envs(settings)))
+    outcome(run_tests(&["--lib"], "vault::tests::", &settings))
 }
 
 /// Clients that come and go, for minutes: memory, places in the queue, pages.
@@ -191,11 +211,49 @@ fn downloads(slice: bool) -> Outcome {
     outcome(right && test("pull", "a_kill", &[("DS4_PULL_KILLS", kills)]))
 }
 
-/// The tests of this name, with settings in their environment. It is chosen from the whole workspace, so that the features,
-/// and with them the build, are those of `cargo xtask test`; where two packages have one of that name, both run.
+/// The tests of this name, with settings in their environment; where two packages have one of that name, both run.
 fn test(binary: &str, filter: &str, settings: &[(&str, &str)]) -> bool {
-    let args = ["test", "--workspace", "--test", binary, "--", "--nocapture", "--test-threads=1"];
-    let mut command = cargo(&args);
-    command.arg(filter).envs(settings.iter().copied());
-    succeeds(&mut command)
+    run_tests(&["--test", binary], filter, settings)
+}
+
+/// Tests chosen from the whole workspace, so that the features, and with them the build, are those of `cargo xtask test`. That
+/// there are none is a failure: a test that was renamed would pass for ever.
+fn run_tests(binaries: &[&str], filter: &str, settings: &[(&str, &str)]) -> bool {
+    let tests = || cargo(&[&["test", "--workspace"], binaries, &["--", filter]].concat());
+    let list = tests().args(["--list", "--format", "terse"]).stderr(Stdio::inherit()).output();
+    if !list.is_ok_and(|list| list.status.success() && count(&String::from_utf8_lossy(&list.stdout)) > 0) {
+        eprintln!("xtask: {} has no test called {filter:?}", binaries.join(" "));
+        return false;
+    }
+    succeeds(tests().args(["--nocapture", "--test-threads=1"]).envs(settings.iter().copied()))
+}
+
+/// How many tests a terse list has.
+fn count(list: &str) -> usize {
+    list.lines().filter(|line| line.ends_with(": test")).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(arguments: &str) -> Result<(bool, Vec<&'static str>), String> {
+        let arguments: Vec<String> = arguments.split_whitespace().map(String::from).collect();
+        let plan = Plan::of(&arguments).map_err(str::to_owned)?;
+        Ok((plan.slice, plan.parts.iter().map(|part| part.name).collect()))
+    }
+
+    #[test]
+    fn what_is_neither_a_part_nor_an_option_runs_nothing() {
+        assert_eq!(plan("--slice calls bits"), Ok((true, vec!["calls", "bits"])));
+        assert_eq!(plan(""), Ok((false, names().collect())));
+        assert_eq!(plan("--slcie"), Err("--slcie".into()));
+        assert_eq!(plan("calls fizz"), Err("fizz".into()));
+    }
+
+    #[test]
+    fn a_filter_that_matches_nothing_is_no_success() {
+        assert_eq!(count("a::b: test\nc: test\nd: benchmark\n"), 2);
+        assert_eq!(count(""), 0);
+    }
 }
