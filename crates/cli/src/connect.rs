@@ -1,6 +1,7 @@
 //! `ds4 connect`: what makes a coding agent use this machine's server, in a profile beside its own.
 //!
 //! - `target.rs`: the server, as a client needs to know it
+//! - `settings.rs`: our settings in a client's file, beside what it and people have put there
 //! - `profile.rs`: files, variables and the command of one client; printed, written, or run
 //! - `codex.rs`, `claude.rs`, `opencode.rs`, `pi.rs`: what each of them reads
 //! - `snippets.rs`: clients whose one configuration people edit themselves
@@ -10,6 +11,7 @@ mod codex;
 mod opencode;
 mod pi;
 mod profile;
+mod settings;
 mod snippets;
 mod target;
 
@@ -42,7 +44,7 @@ struct Connect {
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
 
-    /// Write the profile's files, after showing what changes; what was there is kept as FILE.backup.N
+    /// Write into the profile's files what they lack, after showing it; what was there is kept as FILE.backup.N
     #[arg(long)]
     write: bool,
 
@@ -105,7 +107,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
             if connect.write {
                 profile.write(true)?
             };
-            print!("{}", profile.text(!connect.write));
+            print!("{}", profile.text(!connect.write)?);
             Ok(())
         }
         Some(theirs) => {
@@ -143,7 +145,7 @@ impl Connect {
 
     fn profile(&self, dir: &std::path::Path, target: &Target) -> Result<Profile, Failure> {
         Ok(match self.client {
-            Client::Codex => codex::profile(dir, target)?,
+            Client::Codex => codex::profile(dir, target),
             Client::Claude => claude::profile(dir, target),
             Client::Opencode => opencode::profile(dir, target),
             Client::Pi => pi::profile(dir, target),

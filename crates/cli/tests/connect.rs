@@ -71,6 +71,33 @@ fn a_server_of_this_machine_is_asked_without_the_proxy() {
 }
 
 #[test]
+fn what_codex_writes_into_its_profile_outlives_the_next_start() {
+    let home = Home::new();
+    fake(&home, "codex");
+    let start = |context: &str| {
+        let args = ["connect", "codex", "--url", "http://127.0.0.1:1", "--context", context, "--", "hello"];
+        said(ds4(&home, &args).output().unwrap()).answer()
+    };
+    start("1000");
+    let path = home.file("state/profiles/codex/config.toml");
+    let theirs = "# mine\n".to_owned()
+        + &fs::read_to_string(&path).unwrap()
+        + "\n[projects.\"/src\"]\ntrust_level = \"trusted\"\n";
+    fs::write(&path, &theirs).unwrap();
+    start("1000");
+    assert_eq!(fs::read_to_string(&path).unwrap(), theirs);
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no copy without a change");
+    start("2000");
+    let changed = theirs.replace("window = 1000", "window = 2000").replace("limit = 800", "limit = 1600");
+    assert_eq!(fs::read_to_string(&path).unwrap(), changed);
+    fs::write(&path, "model = # broken\n").unwrap();
+    let args = ["connect", "codex", "--url", "http://127.0.0.1:1", "--context", "1", "--", "hello"];
+    let said = said(ds4(&home, &args).output().unwrap());
+    assert!(said.code == 1 && said.err.contains("config.toml: not TOML: "), "{said:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "model = # broken\n");
+}
+
+#[test]
 fn a_client_runs_with_its_profile_and_nothing_that_leads_it_elsewhere() {
     let server = Server::start(&[]);
     let (home, url) = (&server.home, format!("http://127.0.0.1:{}", server.port));

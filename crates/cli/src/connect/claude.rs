@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use serde_json::{Map, json};
+use serde_json::Value;
 
 use super::profile::Profile;
+use super::settings::Settings;
 use super::target::Target;
 
 pub(super) fn profile(dir: &Path, target: &Target) -> Profile {
@@ -12,7 +13,7 @@ pub(super) fn profile(dir: &Path, target: &Target) -> Profile {
     let command = vec!["claude".to_owned(), "--settings".to_owned(), settings.display().to_string()];
     Profile {
         title: format!("Claude Code at {}, context {}", target.url, target.context),
-        files: vec![(settings, format!("{:#}\n", json!({"env": environment(target)})))],
+        files: vec![Settings::new(settings, environment(target))],
         variables: Vec::new(),
         // It would be preferred to the token.
         unset: vec!["ANTHROPIC_API_KEY"],
@@ -21,30 +22,30 @@ pub(super) fn profile(dir: &Path, target: &Target) -> Profile {
     }
 }
 
-fn environment(target: &Target) -> Map<String, serde_json::Value> {
+fn environment(target: &Target) -> Vec<(&'static str, Value)> {
     let model = target.model.as_str();
     let (context, output) = (target.context.to_string(), target.modest_output().to_string());
     let description = format!("DeepSeek V4 at {}", target.url);
     let variables = [
-        ("ANTHROPIC_BASE_URL", target.url.as_str()),
-        ("ANTHROPIC_AUTH_TOKEN", target.shown_key()),
-        ("ANTHROPIC_MODEL", model),
-        ("ANTHROPIC_CUSTOM_MODEL_OPTION", model),
-        ("ANTHROPIC_CUSTOM_MODEL_OPTION_NAME", "ds4"),
-        ("ANTHROPIC_CUSTOM_MODEL_OPTION_DESCRIPTION", &description),
-        ("ANTHROPIC_DEFAULT_SONNET_MODEL", model),
-        ("ANTHROPIC_DEFAULT_HAIKU_MODEL", model),
-        ("ANTHROPIC_DEFAULT_OPUS_MODEL", model),
-        ("CLAUDE_CODE_SUBAGENT_MODEL", model),
-        ("CLAUDE_CODE_MAX_CONTEXT_TOKENS", &context),
-        ("CLAUDE_CODE_MAX_OUTPUT_TOKENS", &output),
-        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+        ("env.ANTHROPIC_BASE_URL", target.url.as_str()),
+        ("env.ANTHROPIC_AUTH_TOKEN", target.shown_key()),
+        ("env.ANTHROPIC_MODEL", model),
+        ("env.ANTHROPIC_CUSTOM_MODEL_OPTION", model),
+        ("env.ANTHROPIC_CUSTOM_MODEL_OPTION_NAME", "ds4"),
+        ("env.ANTHROPIC_CUSTOM_MODEL_OPTION_DESCRIPTION", &description),
+        ("env.ANTHROPIC_DEFAULT_SONNET_MODEL", model),
+        ("env.ANTHROPIC_DEFAULT_HAIKU_MODEL", model),
+        ("env.ANTHROPIC_DEFAULT_OPUS_MODEL", model),
+        ("env.CLAUDE_CODE_SUBAGENT_MODEL", model),
+        ("env.CLAUDE_CODE_MAX_CONTEXT_TOKENS", &context),
+        ("env.CLAUDE_CODE_MAX_OUTPUT_TOKENS", &output),
+        ("env.CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
         // Asking again without a stream would read the whole prompt again.
-        ("CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", "1"),
+        ("env.CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", "1"),
         // A line that is another in every conversation.
-        ("CLAUDE_CODE_ATTRIBUTION_HEADER", "0"),
+        ("env.CLAUDE_CODE_ATTRIBUTION_HEADER", "0"),
     ];
-    variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+    variables.into_iter().map(|(name, value)| (name, value.into())).collect()
 }
 
 #[cfg(test)]
@@ -55,7 +56,7 @@ mod tests {
     #[test]
     fn claude_asks_the_server_for_every_model_that_it_knows() {
         let profile = profile(Path::new("/p"), &example());
-        let settings: serde_json::Value = serde_json::from_str(&profile.files[0].1).unwrap();
+        let settings = profile.files[0].alone();
         let env = settings["env"].as_object().unwrap();
         assert_eq!(env["ANTHROPIC_BASE_URL"], "http://127.0.0.1:8000", "without /v1");
         assert_eq!(env["CLAUDE_CODE_MAX_CONTEXT_TOKENS"], "100000");

@@ -5,27 +5,29 @@ use std::path::Path;
 use serde_json::json;
 
 use super::profile::Profile;
+use super::settings::Settings;
 use super::target::Target;
 
 pub(super) fn profile(dir: &Path, target: &Target) -> Profile {
     let path = dir.join("opencode.json");
     let model = format!("ds4/{}", target.model);
     let limit = json!({"context": target.context, "output": target.modest_output()});
-    let config = json!({
-        "$schema": "https://opencode.ai/config.json",
-        "model": model,
-        "small_model": model,
-        "provider": {"ds4": {
-            "npm": "@ai-sdk/openai-compatible",
-            "name": "ds4",
-            "options": {"baseURL": target.v1(), "apiKey": target.shown_key()},
-            "models": {target.model.as_str(): {"name": "DeepSeek V4 (ds4)", "reasoning": true, "tool_call": true, "limit": limit}},
-        }},
+    let provider = json!({
+        "npm": "@ai-sdk/openai-compatible",
+        "name": "ds4",
+        "options": {"baseURL": target.v1(), "apiKey": target.shown_key()},
+        "models": {target.model.as_str(): {"name": "DeepSeek V4 (ds4)", "reasoning": true, "tool_call": true, "limit": limit}},
     });
+    let config = [
+        ("$schema", "https://opencode.ai/config.json".into()),
+        ("model", model.as_str().into()),
+        ("small_model", model.as_str().into()),
+        ("provider.ds4", provider),
+    ];
     Profile {
         title: format!("opencode at {}, context {}", target.url, target.context),
         variables: vec![("OPENCODE_CONFIG", path.display().to_string())],
-        files: vec![(path, format!("{config:#}\n"))],
+        files: vec![Settings::new(path, config)],
         unset: Vec::new(),
         command: vec!["opencode".into()],
         wrapper: "ds4 connect opencode --",
@@ -40,7 +42,7 @@ mod tests {
     #[test]
     fn opencode_knows_the_limits_of_the_context() {
         let profile = profile(Path::new("/p"), &example());
-        let config: serde_json::Value = serde_json::from_str(&profile.files[0].1).unwrap();
+        let config = profile.files[0].alone();
         let provider = &config["provider"]["ds4"];
         assert_eq!(config["model"], "ds4/deepseek-v4-flash");
         assert_eq!(provider["options"]["baseURL"], "http://127.0.0.1:8000/v1");

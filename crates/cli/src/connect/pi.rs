@@ -5,15 +5,16 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::profile::Profile;
+use super::settings::Settings;
 use super::target::Target;
 
 pub(super) fn profile(dir: &Path, target: &Target) -> Profile {
-    let settings = json!({"defaultProvider": "ds4", "defaultModel": target.model});
+    let settings = [("defaultProvider", "ds4".into()), ("defaultModel", target.model.as_str().into())];
     Profile {
         title: format!("Pi at {}, context {}", target.url, target.context),
         files: vec![
-            (dir.join("models.json"), format!("{:#}\n", json!({"providers": {"ds4": provider(target)}}))),
-            (dir.join("settings.json"), format!("{settings:#}\n")),
+            Settings::new(dir.join("models.json"), [("providers.ds4", provider(target))]),
+            Settings::new(dir.join("settings.json"), settings),
         ],
         variables: vec![("PI_CODING_AGENT_DIR", dir.display().to_string())],
         unset: Vec::new(),
@@ -58,7 +59,7 @@ mod tests {
     #[test]
     fn pi_knows_what_the_server_can_and_cannot() {
         let profile = profile(Path::new("/p"), &example());
-        let models: Value = serde_json::from_str(&profile.files[0].1).unwrap();
+        let models = profile.files[0].alone();
         let provider = &models["providers"]["ds4"];
         assert_eq!(provider["baseUrl"], "http://127.0.0.1:8000/v1");
         assert_eq!(provider["compat"]["requiresReasoningContentOnAssistantMessages"], true);

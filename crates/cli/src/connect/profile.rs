@@ -9,6 +9,7 @@ use std::process::Command;
 
 use similar::{ChangeTag, TextDiff};
 
+use super::settings::{Settings, left};
 use crate::failure::Failure;
 
 /// What makes a client use the server, beside the client's usual profile.
@@ -16,8 +17,8 @@ use crate::failure::Failure;
 pub(super) struct Profile {
     /// What it is, in a line.
     pub(super) title: String,
-    /// Texts and where they belong.
-    pub(super) files: Vec<(PathBuf, String)>,
+    /// What its files must say.
+    pub(super) files: Vec<Settings>,
     /// What to set.
     pub(super) variables: Vec<(&'static str, String)>,
     /// What to take away: it would lead the client elsewhere.
@@ -30,19 +31,19 @@ pub(super) struct Profile {
 
 /// Most bytes of a file that is compared.
 const MOST_BYTES: u64 = 4 << 20;
-/// Most copies of what was there.
-const MOST_BACKUPS: usize = 1000;
+/// Most copies of what was there: the latest.
+const MOST_BACKUPS: u64 = 10;
 
 impl Profile {
     /// All of it as text that a shell could read; with the files' texts, or only how to use them.
-    pub(super) fn text(&self, with_files: bool) -> String {
+    pub(super) fn text(&self, with_files: bool) -> Result<String, Failure> {
         let mut text = format!("# {}\n", self.title);
-        for (path, content) in self.files.iter().filter(|_| with_files) {
-            text += &format!("\n# {}\n{content}", path.display());
+        for file in self.files.iter().filter(|_| with_files) {
+            text += &format!("\n# {}\n{}", file.path.display(), file.put_into("")?);
         }
         text += if with_files { "\n# Once --write has put it there:\n" } else { "" };
         text += &format!("{}\n# The same, and the server with it:\n{}\n", self.line(), self.wrapper);
-        text
+        Ok(text)
     }
 
     /// The command as a shell wants it.
@@ -57,9 +58,9 @@ impl Profile {
         words.join(" ")
     }
 
-    /// Writes the files. What changes is shown; what was there is kept beside it.
+    /// Writes into the files what they do not say already. What changes is shown; what was there is kept beside it.
     pub(super) fn write(&self, show: bool) -> Result<(), Failure> {
-        self.files.iter().try_for_each(|(path, content)| write(path, content, show))
+        self.files.iter().try_for_each(|file| write(file, show))
     }
 
     /// Becomes the client; comes back only when that is not possible.
@@ -74,22 +75,25 @@ impl Profile {
     }
 }
 
-/// Writes a file for its owner alone, in place of the one that is there.
-fn write(path: &Path, content: &str, show: bool) -> Result<(), Failure> {
+/// Puts settings into a file, which is its owner's alone.
+fn write(file: &Settings, show: bool) -> Result<(), Failure> {
+    // Somebody may keep it elsewhere, behind a link.
+    let path = &fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
     let failed = |what: &str, e: std::io::Error| Failure::from(format!("{}: cannot {what}: {e}", path.display()));
-    let there = match fs::symlink_metadata(path) {
+    let there = match fs::metadata(path) {
         Ok(there) if there.len() > MOST_BYTES => {
-            return Err(Failure::from(format!("{}: larger than {MOST_BYTES} bytes; move it away", path.display())));
+            return Err(Failure::from(left(path, &format!("larger than {MOST_BYTES} bytes"))));
         }
-        Ok(_) => Some(fs::read(path).map_err(|e| failed("read it", e))?),
+        Ok(_) => Some(fs::read_to_string(path).map_err(|e| failed("read it", e))?),
         Err(_) => None,
     };
-    let old = there.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+    let old = there.as_deref().unwrap_or_default();
+    let content = &file.put_into(old).map_err(|why| left(path, &why))?;
     if there.is_some() && old == content {
         return Ok(());
     }
     if show {
-        eprint!("{}", diff(path, &old, content, std::io::stderr().is_terminal()));
+        eprint!("{}", diff(path, old, content, std::io::stderr().is_terminal()));
     }
     if let Some(folder) = path.parent() {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -112,19 +116,24 @@ fn write(path: &Path, content: &str, show: bool) -> Result<(), Failure> {
     })
 }
 
-/// Copies a file to the first free `NAME.backup.N`.
+/// Copies a file to the next `NAME.backup.N`, and removes the oldest of many.
 fn keep(path: &Path) -> std::io::Result<PathBuf> {
-    for n in 1..=MOST_BACKUPS {
-        let backup = PathBuf::from(format!("{}.backup.{n}", path.display()));
-        match fs::hard_link(path, &backup) {
-            Ok(()) => return Ok(backup),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-            // A disk without links.
-            Err(_) if !backup.exists() => return fs::copy(path, &backup).map(|_| backup),
-            Err(e) => return Err(e),
-        }
+    let named = |n: u64| PathBuf::from(format!("{}.backup.{n}", path.display()));
+    let begin = format!("{}.backup.", path.file_name().unwrap_or_default().to_string_lossy());
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(path.parent().unwrap_or(Path::new(".")))? {
+        let name = entry?.file_name();
+        numbers.extend(name.to_string_lossy().strip_prefix(&begin).and_then(|n| n.parse::<u64>().ok()));
     }
-    Err(std::io::Error::other(format!("there are {MOST_BACKUPS} copies already; remove some")))
+    let last = numbers.iter().max().map_or(0, |n| *n);
+    let next = last.checked_add(1).ok_or_else(|| std::io::Error::other("the last copy has the last number"))?;
+    let backup = named(next);
+    // A disk without links copies.
+    fs::hard_link(path, &backup).or_else(|_| fs::copy(path, &backup).map(drop))?;
+    for old in numbers.into_iter().filter(|n| n + MOST_BACKUPS <= next) {
+        let _ = fs::remove_file(named(old)); // another one may have removed it
+    }
+    Ok(backup)
 }
 
 /// What changes, as `diff -u` shows it.
@@ -162,20 +171,68 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    /// A folder, and `a/b.toml` in it with a setting of ours.
+    fn stage() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b.toml");
+        (folder, path)
+    }
+
+    fn put(path: &Path, n: u64) -> Result<(), Failure> {
+        write(&Settings::new(path.into(), [("n", json!(n))]), false)
+    }
+
+    fn backups(path: &Path) -> Vec<(u64, String)> {
+        let text = |n: u64| fs::read_to_string(format!("{}.backup.{n}", path.display())).ok();
+        (1..100).filter_map(|n| Some((n, text(n)?))).collect()
+    }
 
     #[test]
     fn what_was_there_is_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a/b.toml");
-        write(&path, "one\n", false).unwrap();
-        write(&path, "two\n", false).unwrap();
-        write(&path, "two\n", false).unwrap();
-        write(&path, "three\n", false).unwrap();
-        let text = |name: &str| fs::read_to_string(folder.path().join("a").join(name)).unwrap();
-        assert_eq!(text("b.toml"), "three\n");
-        assert_eq!([text("b.toml.backup.1"), text("b.toml.backup.2")], ["one\n", "two\n"]);
-        assert_eq!(fs::read_dir(folder.path().join("a")).unwrap().count(), 3, "nothing else is left");
+        let (_folder, path) = stage();
+        [1, 2, 2, 3].iter().for_each(|n| put(&path, *n).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "n = 3\n");
+        assert_eq!(backups(&path), [(1, "n = 1\n".to_owned()), (2, "n = 2\n".to_owned())]);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 3, "nothing else is left");
+    }
+
+    #[test]
+    fn of_many_copies_the_latest_stay() {
+        let (_folder, path) = stage();
+        (1..=30).for_each(|n| put(&path, n).unwrap());
+        let numbers: Vec<u64> = backups(&path).into_iter().map(|(n, _)| n).collect();
+        assert_eq!(numbers, (20..30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_added_stays_and_is_no_reason_to_write() {
+        let (_folder, path) = stage();
+        put(&path, 1).unwrap();
+        let theirs = "# mine\nn = 1\n\n[projects.here]\ntrust_level = \"trusted\"\n";
+        fs::write(&path, theirs).unwrap();
+        (0..1100).for_each(|_| put(&path, 1).unwrap());
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), backups(&path).len()), (theirs, 0));
+        put(&path, 2).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), theirs.replace("n = 1", "n = 2"));
+        fs::write(&path, "n = ").unwrap();
+        let said = put(&path, 3).unwrap_err().message();
+        assert!(said.contains("a/b.toml: not TOML: ") && said.ends_with("mend it, or move it away"), "{said}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "n = ");
+    }
+
+    #[test]
+    fn a_link_stays_one() {
+        let (folder, path) = stage();
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let real = folder.path().join("dotfile.toml");
+        fs::write(&real, "x = 1\n").unwrap();
+        std::os::unix::fs::symlink(&real, &path).unwrap();
+        put(&path, 1).unwrap();
+        assert_eq!((path.is_symlink(), fs::read_to_string(&real).unwrap().as_str()), (true, "x = 1\nn = 1\n"));
     }
 
     #[test]
