@@ -46,7 +46,7 @@ fn provider(target: &Target) -> Value {
             "contextWindow": target.context,
             "maxTokens": target.output,
             "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
-            "thinkingLevelMap": {"off": null, "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"},
+            "thinkingLevelMap": {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"},
         }],
     })
 }
@@ -65,5 +65,21 @@ mod tests {
         assert_eq!(provider["compat"]["requiresReasoningContentOnAssistantMessages"], true);
         assert_eq!(provider["models"][0]["contextWindow"], 100_000);
         assert_eq!(profile.variables, [("PI_CODING_AGENT_DIR", "/p".to_owned())]);
+    }
+
+    #[test]
+    fn pi_is_told_the_same_as_by_the_extension() {
+        let extension = ds4_testkit::root().join("pi-ds4/src");
+        let text = |file: &str| std::fs::read_to_string(extension.join(file)).unwrap();
+        let provider = provider(&example());
+        let fields = |value: &Value, divider: &str| {
+            let fields = value.as_object().unwrap().iter().map(|(name, value)| format!("{name}: {value}"));
+            fields.collect::<Vec<_>>().join(divider)
+        };
+        let compat = format!("return {{\n    {},\n    ...(", fields(&provider["compat"], ",\n    "));
+        assert!(text("models.ts").contains(&compat), "{compat}");
+        // The null of a level would hide it, and the server knows how not to think.
+        let levels = format!("levels: {{ {} }}", fields(&provider["models"][0]["thinkingLevelMap"], ", "));
+        assert!(text("profiles.ts").contains(&levels), "{levels}");
     }
 }
