@@ -22,6 +22,7 @@ use ds4_supervise::StateDir;
 
 use crate::args::{explain, positive};
 use crate::failure::Failure;
+use crate::supervised;
 use profile::Profile;
 use target::Target;
 
@@ -90,7 +91,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     if connect.write && theirs.is_some() {
         return Err(Failure::usage("--write and -- exclude each other: arguments after -- run the client"));
     }
-    let state = StateDir::from_environment()?;
+    let state = StateDir::from_environment().map_err(supervised::failure)?;
     if let Some(text) = snippets::of(connect.client) {
         if connect.write || theirs.is_some() {
             let what = "has one configuration, which is yours; add what is printed to it";
@@ -100,7 +101,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
         return Ok(());
     }
     let dir = connect.dir.clone().unwrap_or_else(|| state.root().join("profiles").join(&name));
-    let dir = std::path::absolute(&dir).map_err(|e| format!("--dir {}: {e}", dir.display()))?;
+    let dir = std::path::absolute(&dir).map_err(|e| Failure::usage(format!("--dir {}: {e}", dir.display())))?;
     match theirs {
         None => {
             let profile = connect.profile(&dir, &connect.target(&state)?)?;

@@ -13,7 +13,8 @@ use common::{Home, said};
 fn fake(home: &Home, name: &str) {
     let path = home.file("bin").join(name);
     fs::create_dir_all(home.file("bin")).unwrap();
-    let script = "#!/bin/sh\nprintf '%s|' \"$0\" \"$@\"\nprintf '%s|' \"$CODEX_HOME\" \"${ANTHROPIC_API_KEY-none}\"\n";
+    let script = "#!/bin/sh\nprintf '%s|' \"$0\" \"$@\"\nprintf '%s|' \"$CODEX_HOME\" \"${ANTHROPIC_API_KEY-none}\"\n\
+                  test ! -e \"$DS4_DIR/clients/$$.json\" || printf 'lease|'\n";
     fs::write(&path, script).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
 }
@@ -115,7 +116,7 @@ fn a_client_runs_with_its_profile_and_nothing_that_leads_it_elsewhere() {
 }
 
 #[test]
-fn codex_ds4_starts_the_server_and_codex() {
+fn codex_ds4_runs_codex_which_needs_the_server() {
     let home = Home::new();
     fake(&home, "codex");
     // A free port; the wrapper itself would take 8000.
@@ -130,7 +131,9 @@ fn codex_ds4_starts_the_server_and_codex() {
     wrapper = Command::new(env!("CARGO_BIN_EXE_codex-ds4"));
     wrapper.arg("hello").env("PATH", path).env("DS4_DIR", &state).env("HOME", home.path());
     let profile = state.join("profiles/codex");
-    assert!(said(wrapper.output().unwrap()).answer().ends_with(&format!("/codex|hello|{}|none|", profile.display())));
+    assert!(
+        said(wrapper.output().unwrap()).answer().ends_with(&format!("/codex|hello|{}|none|lease|", profile.display()))
+    );
     assert!(fs::read_to_string(profile.join("config.toml")).unwrap().contains(url.trim()));
     let down = said(ds4(&home, &["down"]).output().unwrap());
     assert!(down.out.starts_with("stopped ds4-server"), "{down:?}");
@@ -148,6 +151,10 @@ fn what_cannot_be_is_said_with_the_way_out() {
     assert_eq!(run(&["connect", "emacs"]).code, 2);
     assert_eq!(run(&["connect", "hermes", "--write"]).code, 2);
     assert_eq!(run(&["connect", "pi", "--url", "ftp://x", "--context", "5"]).code, 2);
+    assert_eq!(run(&["connect", "pi", "--dir", "", "--context", "5"]).code, 2);
+    let mut homeless = ds4(&home, &["connect", "pi"]);
+    let homeless = said(homeless.env_remove("HOME").env_remove("DS4_DIR").output().unwrap());
+    homeless.fails(2, "ds4: neither DS4_DIR nor HOME is set; set DS4_DIR to a folder");
     let missing = run(&["connect", "pi", "--url", "http://127.0.0.1:1", "--context", "5", "--", "x"]);
     assert!(missing.err.ends_with("is it installed, and in PATH?\n"), "{missing:?}");
 }
