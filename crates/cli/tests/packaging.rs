@@ -65,12 +65,30 @@ fn the_property_list_says_what_launchd_needs() {
     std::fs::create_dir_all(home.file("Library/Logs")).unwrap();
     std::fs::create_dir_all(home.file(".pi/ds4/support")).unwrap();
     let fake = home.file(".cargo/bin/ds4");
-    std::fs::write(&fake, "#!/bin/sh\necho \"$@\" in \"$(pwd -P)\"; echo logged >&2\n").unwrap();
-    std::fs::set_permissions(&fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let ran = said(Command::new(words[0]).args(&words[1..]).env("HOME", home.path()).output().unwrap()).answer();
+    let becomes = |script: &str| {
+        std::fs::write(&fake, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut service = Command::new(words[0]);
+        service.args(&words[1..]).env("HOME", home.path());
+        service
+    };
+    let ran = said(becomes("echo \"$@\" in \"$(pwd -P)\"; echo logged >&2").output().unwrap()).answer();
     let support = home.file(".pi/ds4/support").canonicalize().unwrap();
     assert_eq!(ran, format!("serve in {}\n", support.display()));
     assert_eq!(std::fs::read_to_string(home.file("Library/Logs/ds4.log")).unwrap(), "logged\n");
+
+    // What would fail again is not tried again; a crash is.
+    for (end, seen) in [("exit 0", Some(0)), ("exit 1", Some(1)), ("exit 2", Some(0)), ("kill -9 $$", Some(137))] {
+        assert_eq!(becomes(end).output().unwrap().status.code(), seen, "{end}");
+    }
+    // Who stops it waits until the server has ended.
+    let script = "trap 'touch ended; exit 0' TERM; touch begun; while :; do sleep 0.01; done";
+    let mut service = becomes(script).spawn().unwrap();
+    while !support.join("begun").exists() {
+        assert!(service.try_wait().unwrap().is_none());
+    }
+    Command::new("kill").arg(service.id().to_string()).status().unwrap();
+    assert_eq!((service.wait().unwrap().code(), support.join("ended").exists()), (Some(0), true));
 }
 
 #[test]
