@@ -124,6 +124,7 @@ fn who_leaves_is_given_up_wherever_the_request_is() {
         drop(waiting_one);
         server.wait(|| waiting(&server) == 0);
         assert_eq!(running(&server), 1);
+        server.wait(|| server.log().matches(" s in the queue").count() == before + 1);
         drop(running_one);
         server.wait(|| running(&server) == 0);
         server.wait(|| server.log().matches("the client left after 0 tokens").count() == before + 1);
@@ -145,6 +146,27 @@ fn who_leaves_is_given_up_wherever_the_request_is() {
         }
     }
     server.wait(|| left(&server.log()) > 0);
+}
+
+#[test]
+fn who_leaves_the_queue_is_in_the_log_and_in_the_numbers() {
+    let server = server(&["--log-format", "json"]);
+    let _running = send(&server, long());
+    server.wait(|| running(&server) == 1);
+    let mut waiting_one = send(&server, ask("Hi"));
+    server.wait(|| waiting(&server) == 1);
+    waiting_one.next_events().unwrap();
+    drop(waiting_one);
+    server.wait_for_log("\"left\"");
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("\"left\"")).unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!((&line["event"], &line["api"], &line["status"]), (&json!("request"), &json!("openai"), &json!(499)));
+    assert!(line["prompt"].as_u64() > Some(0) && line["generated"] == 0, "{line}");
+    assert!(line["queue_ms"].is_u64() && line["prefill_ms"] == 0 && line["decode_ms"] == 0, "{line}");
+    let stats = server.get("/v1/stats").ok();
+    assert_eq!((&stats["requests"]["ended"]["left"], &stats["requests"]["started"]), (&json!(1), &json!(2)));
+    assert!(server.get("/metrics").text().contains("ds4_answers_total{finish=\"left\"} 1"));
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //!    the API (`request.rs`);
 //! 3. `server.rs` renders it to tokens and checks that they fit; `queue.rs` holds it until its turn;
 //! 4. `worker.rs` runs it on the engine, names its calls (`calls.rs`) and reports [`Progress`](progress::Progress);
-//!    what it took (`record.rs`) goes to `log.rs` and `metrics.rs`;
+//!    what it took (`record.rs`) goes to the `ledger.rs`: `stats.rs`, `metrics.rs` and `log.rs`;
 //! 5. `openai/reply.rs`, `responses/reply.rs` or `anthropic/reply.rs` says that in its API's words: whole (`whole.rs`) or as events (`sse.rs`).
 //!
 //! Invariants: nothing a client sends makes this panic or grow without a limit; a client that leaves or stops reading is
@@ -22,6 +22,7 @@ mod control;
 mod error;
 mod host;
 mod keys;
+mod ledger;
 mod listen;
 mod log;
 mod metrics;

@@ -97,11 +97,11 @@ pub fn run(engine: Arc<dyn Source>, model: Arc<Model>, config: &Config) -> io::R
             let mut signals = Signals::new()?;
             let listener = bind(config).await?;
             if let Some(path) = &config.trace {
-                server.log.say(format_args!("prompts and answers are stored in {} (--trace)", path.display()));
+                server.ledger.log.say(format_args!("prompts and answers are stored in {} (--trace)", path.display()));
             }
             let address = listener.local_addr()?;
             config.control.tell(Change::Listening(address))?;
-            server.log.say(format_args!("listening at http://{address}"));
+            server.ledger.log.say(format_args!("listening at http://{address}"));
             let worker = Arc::clone(&server);
             scope.spawn(move || worker::work(&worker));
             serve(listener, &server, &mut signals, &config.control).await
@@ -158,7 +158,7 @@ async fn serve(
         let why = server.failure().unwrap_or_default();
         return Err(io::Error::other(format!("the engine cannot run any more: {why}; start the server again")));
     }
-    server.log.say("shutting down after the running requests; a second signal ends it at once");
+    server.ledger.log.say("shutting down after the running requests; a second signal ends it at once");
     server.queue.close();
     tokio::select! {
         () = connections.ended() => Ok(()),

@@ -87,6 +87,9 @@ fn timed(fields: Value) -> String {
 fn text(record: &Record, outcome: Outcome, times: &Times) -> String {
     let Record { id, counts, source, .. } = record;
     match outcome {
+        Outcome::Left if !record.has_started() => {
+            format!("ds4: {id}: the client left after {:.1} s in the queue", times.queue.as_secs_f64())
+        }
         Outcome::Left => format!("ds4: {id}: the client left after {} tokens", counts.generated),
         Outcome::Failed => format!("ds4: {id}: failed after {} tokens", counts.generated),
         _ => {

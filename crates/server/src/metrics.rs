@@ -15,7 +15,7 @@ use crate::stats::{Outcome, Totals};
 const CLASSES: [f64; 12] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
 /// What the server counts for this page alone; the rest is in [`Totals`].
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Metrics {
     counted: Mutex<Counted>,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Now<'a> {
     pub(crate) engine: EngineMetrics,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Counted {
     /// By endpoint and status.
     responses: BTreeMap<(String, u16), u64>,
@@ -41,7 +41,7 @@ struct Counted {
     first_token: Histogram,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Histogram {
     /// One class more than [`CLASSES`], for all above.
     classes: [u64; CLASSES.len() + 1],
@@ -108,7 +108,7 @@ impl Counted {
 }
 
 fn show_totals(page: &mut Page, totals: &Totals) {
-    page.family("answers_total", "counter", "Requests whose turn came, by how they ended.");
+    page.family("answers_total", "counter", "Requests that had a place, by how they ended.");
     for outcome in Outcome::ALL {
         page.value(&[("finish", outcome.name())], totals.ended[outcome as usize]);
     }

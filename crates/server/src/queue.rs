@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::Error;
 use crate::calls::CallIds;
+use crate::ledger::Ledger;
 use crate::progress::Progress;
 
 /// What the worker is to do.
@@ -102,6 +103,8 @@ pub(crate) struct Queue {
     limit: usize,
     /// Requests that can run at once.
     places: usize,
+    /// Hears of those who leave before their turn.
+    ledger: Arc<Ledger>,
 }
 
 #[derive(Debug)]
@@ -125,28 +128,33 @@ pub(crate) struct Load {
 
 impl Queue {
     /// A queue in which `limit` requests may wait while `places` run.
-    pub(crate) fn new(places: usize, limit: usize) -> Self {
+    pub(crate) fn new(places: usize, limit: usize, ledger: Arc<Ledger>) -> Self {
         let (waiting, usual) = (VecDeque::new(), Duration::from_secs(1));
         let state = State { waiting, running: 0, closed: false, next_id: 0, usual };
-        Self { state: Mutex::new(state), changed: Condvar::new(), limit, places }
+        Self { state: Mutex::new(state), changed: Condvar::new(), limit, places, ledger }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics under this lock")
     }
 
-    /// Takes a place at the end.
-    pub(crate) fn enter(self: &Arc<Self>, task: Task, calls: CallIds) -> Result<Ticket, Error> {
+    /// Takes places at the end, one for each task, or none.
+    pub(crate) fn enter(self: &Arc<Self>, tasks: Vec<(Task, CallIds)>) -> Result<Vec<Ticket>, Error> {
         let mut state = self.lock();
         if state.closed {
             return Err(Error::Closing);
         }
-        // Those for whom there is a place already do not wait.
-        let waiting = (state.waiting.len() + state.running).saturating_sub(self.places);
-        if waiting >= self.limit && state.waiting.len() + state.running >= self.places {
+        let there = state.waiting.len() + state.running;
+        if there + tasks.len() > self.places + self.limit {
+            // Those for whom there is a place already do not wait.
+            let waiting = there.saturating_sub(self.places);
             let seconds = state.usual.as_secs_f64() * (waiting + 1) as f64 / self.places as f64;
             return Err(Error::QueueFull { waiting, retry_after: seconds.clamp(1.0, 300.0) as u64 });
         }
+        Ok(tasks.into_iter().map(|(task, calls)| self.admit(&mut state, task, calls)).collect())
+    }
+
+    fn admit(self: &Arc<Self>, state: &mut State, task: Task, calls: CallIds) -> Ticket {
         let (news, inbox) = unbounded_channel();
         let cancel = Arc::new(Cancel::default());
         let id = state.next_id;
@@ -154,7 +162,7 @@ impl Queue {
         let since = Instant::now();
         state.waiting.push_back(Job { id, since, task, calls, news, cancel: Arc::clone(&cancel), place: None });
         self.changed.notify_one();
-        Ok(Ticket { id, news: inbox, cancel, queue: Arc::clone(self) })
+        Ticket { id, news: inbox, cancel, queue: Arc::clone(self) }
     }
 
     /// The next request, as soon as there is one; none once the queue is closed.
@@ -204,7 +212,13 @@ impl Queue {
     }
 
     fn leave(&self, id: u64) {
-        self.lock().waiting.retain(|job| job.id != id);
+        let mut state = self.lock();
+        let place = state.waiting.iter().position(|job| job.id == id);
+        let left = place.and_then(|place| state.waiting.remove(place));
+        drop(state);
+        if let Some(job) = left {
+            self.ledger.left(&job);
+        }
     }
 }
 
@@ -241,7 +255,10 @@ impl Drop for Ticket {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::LogFormat;
     use crate::calls::Style;
+    use crate::log::Log;
+    use crate::stats::Outcome;
 
     /// A task called `name`.
     pub(crate) fn task(name: &str) -> Task {
@@ -265,7 +282,12 @@ pub(crate) mod tests {
     pub(crate) fn enter(queue: &Arc<Queue>, task: Task) -> Result<Ticket, Error> {
         let style = Style { api: "openai", answer: "", call: "call_" };
         let calls = CallIds::new(&style, None, "", &task);
-        queue.enter(task, calls)
+        queue.enter(vec![(task, calls)]).map(|mut tickets| tickets.remove(0))
+    }
+
+    /// A queue in which `limit` requests may wait while `places` run.
+    pub(crate) fn queue(places: usize, limit: usize) -> Arc<Queue> {
+        Arc::new(Queue::new(places, limit, Arc::new(Ledger::new(Log::new(LogFormat::Text)))))
     }
 
     fn name(job: &Option<Job>) -> &str {
@@ -274,7 +296,7 @@ pub(crate) mod tests {
 
     #[test]
     fn requests_run_in_order_and_those_that_left_do_not_run() {
-        let queue = Arc::new(Queue::new(1, 9));
+        let queue = queue(1, 9);
         let tickets: Vec<Ticket> = ["a", "b", "c"].map(|n| enter(&queue, task(n)).unwrap()).into();
         let job = queue.next();
         assert_eq!(name(&job), "a");
@@ -288,8 +310,30 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn who_leaves_while_it_waits_is_counted_with_those_that_ended() {
+        let queue = queue(1, 9);
+        let _running = enter(&queue, task("a")).unwrap();
+        let _job = queue.next();
+        drop(enter(&queue, task("b")).unwrap());
+        let (running, totals) = queue.ledger.stats.look();
+        assert_eq!((totals.started, totals.ended[Outcome::Left as usize], running.len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn several_tasks_have_places_or_none_of_them_has() {
+        let queue = queue(2, 1);
+        let style = Style { api: "openai", answer: "", call: "call_" };
+        let tasks = |n| (0..n).map(|_| (task("a"), CallIds::new(&style, None, "", &task("a")))).collect();
+        assert!(matches!(queue.enter(tasks(4)), Err(Error::QueueFull { waiting: 0, .. })));
+        assert_eq!(queue.load().waiting, 0);
+        assert_eq!(queue.ledger.stats.look().1.started, 0, "nobody has left");
+        let tickets = queue.enter(tasks(3)).unwrap();
+        assert_eq!(tickets.iter().map(Ticket::ahead).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
+    }
+
+    #[test]
     fn a_full_queue_refuses_with_a_number_and_a_time() {
-        let queue = Arc::new(Queue::new(1, 1));
+        let queue = queue(1, 1);
         let _running = enter(&queue, task("a")).unwrap();
         let _job = queue.next();
         let waiting = enter(&queue, task("b")).unwrap();
@@ -301,7 +345,7 @@ pub(crate) mod tests {
 
     #[test]
     fn as_many_requests_run_as_there_are_places() {
-        let queue = Arc::new(Queue::new(2, 1));
+        let queue = queue(2, 1);
         let tickets: Vec<Ticket> = ["a", "b", "c"].map(|n| enter(&queue, task(n)).unwrap()).into();
         let (a, b) = (queue.next(), queue.next());
         assert_eq!((name(&a), name(&b), tickets[2].ahead()), ("a", "b", Some(2)));
@@ -314,14 +358,14 @@ pub(crate) mod tests {
 
     #[test]
     fn without_waiting_places_one_request_still_runs() {
-        let queue = Arc::new(Queue::new(1, 0));
+        let queue = queue(1, 0);
         let _a = enter(&queue, task("a")).unwrap();
         assert!(enter(&queue, task("b")).is_err());
     }
 
     #[test]
     fn closing_refuses_who_waits_and_who_comes() {
-        let queue = Arc::new(Queue::new(1, 9));
+        let queue = queue(1, 9);
         let mut running = enter(&queue, task("a")).unwrap();
         let job = queue.next().unwrap();
         let mut waiting = enter(&queue, task("b")).unwrap();
@@ -336,7 +380,7 @@ pub(crate) mod tests {
     #[test]
     fn leaving_cancels_a_run_that_starts_before_or_after() {
         for early in [true, false] {
-            let queue = Arc::new(Queue::new(1, 9));
+            let queue = queue(1, 9);
             let ticket = enter(&queue, task("a")).unwrap();
             let job = queue.next().unwrap();
             let flag = Arc::new(AtomicBool::new(false));

@@ -37,7 +37,7 @@ pub(crate) struct Times {
 }
 
 impl Record {
-    /// The record of a request whose turn has come.
+    /// The record of a request that leaves the queue.
     pub(crate) fn new(job: &Job) -> Self {
         let counts = Counts { prompt: job.task.prompt.tokens.len(), ..Counts::default() };
         let (id, api, entered) = (job.task.id.clone(), job.task.api, job.since);
@@ -55,6 +55,11 @@ impl Record {
         self.first.get_or_insert_with(Instant::now);
         self.counts.generated += 1;
         self.counts.reasoning += usize::from(reasoning);
+    }
+
+    /// Whether the engine has begun with it.
+    pub(crate) fn has_started(&self) -> bool {
+        self.started.is_some()
     }
 
     /// What the engine says at the end.

@@ -124,9 +124,9 @@ async fn counted(State(server): State<Arc<Server>>, request: Request, next: Next
     let endpoint = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or("unknown").to_owned();
     let response = next.run(request).await;
     let status = response.status();
-    server.metrics.response(&endpoint, status.as_u16());
+    server.ledger.metrics.response(&endpoint, status.as_u16());
     if endpoint.starts_with("/v1/") && (status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE) {
-        server.log.refused(&endpoint, status.as_u16());
+        server.ledger.log.refused(&endpoint, status.as_u16());
     }
     response
 }

@@ -1,25 +1,25 @@
 //! What all requests share, and the step from a typed request to a place in the queue.
 
+use std::iter::repeat_n;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ds4_chat::Role;
 use ds4_dialog::{Place, Prompt, Turn, Turns, options};
-use ds4_engine::{Model, Steering, When};
+use ds4_engine::{Model, Sampling, Steering, When};
 use ds4_guide::{AnswerGuide, Choice, Format, Rules, Vocabulary};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::calls::{CallIds, Style};
+use crate::ledger::Ledger;
 use crate::log::Log;
-use crate::metrics::{Metrics, Now};
+use crate::metrics::Now;
 use crate::models::Identity;
 use crate::queue::{Queue, Task, Ticket};
-use crate::record::Record;
 use crate::request::random;
 use crate::source::Source;
-use crate::stats::{Outcome, Stats};
 use crate::steering::steering;
 use crate::trace::Trace;
 use crate::{Config, Error, Keys, Request, SteeringConfig, ToolChoice, host, responses};
@@ -36,9 +36,7 @@ pub(crate) struct Server {
     /// Whether names of other machines are refused.
     pub(crate) local_names_only: bool,
     pub(crate) trace: Trace,
-    pub(crate) log: Log,
-    pub(crate) stats: Stats,
-    pub(crate) metrics: Metrics,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) responses: Arc<responses::Memory>,
     turns: Option<Arc<Turns>>,
     max_tokens: usize,
@@ -75,19 +73,18 @@ pub(crate) struct Label {
 impl Server {
     pub(crate) fn new(engine: Arc<dyn Source>, model: Arc<Model>, config: &Config, trace: Trace) -> Self {
         let (context, sessions) = (engine.options().context, engine.options().sessions);
+        let ledger = Arc::new(Ledger::new(Log::new(config.log)));
         Self {
             identity: Identity::new(&model, context, config.max_tokens),
             engine,
             model,
-            queue: Arc::new(Queue::new(sessions, config.queue)),
+            queue: Arc::new(Queue::new(sessions, config.queue, Arc::clone(&ledger))),
             context,
             cors: config.cors,
             keys: config.keys.clone(),
             local_names_only: host::local_names_only(config),
             trace,
-            log: Log::new(config.log),
-            stats: Stats::default(),
-            metrics: Metrics::default(),
+            ledger,
             responses: Arc::default(),
             turns: config.turns.clone(),
             max_tokens: config.max_tokens,
@@ -165,29 +162,53 @@ impl Server {
 
     /// Gives a request its names and a place in the queue.
     pub(crate) fn enter(&self, request: &Request, prepared: Prepared, style: &Style) -> Result<(Label, Ticket), Error> {
+        let (label, mut tickets) = self.enter_all(request, prepared, style, 1)?;
+        Ok((label, tickets.remove(0)))
+    }
+
+    /// The same for several answers at once, which are named after the first; all of them have a place, or none.
+    pub(crate) fn enter_all(
+        &self,
+        request: &Request,
+        prepared: Prepared,
+        style: &Style,
+        answers: usize,
+    ) -> Result<(Label, Vec<Ticket>), Error> {
         if let Some(why) = self.failure() {
             return Err(Error::Failed(why.into()));
         }
+        let model = request.model.clone().unwrap_or_else(|| self.identity.id.clone());
+        let tasks = repeat_n(prepared, answers).zip(0..).map(|(prepared, i)| {
+            let (task, seed) = self.task(request, prepared, style, i);
+            let calls = CallIds::new(style, seed, &model, &task);
+            (task, calls)
+        });
+        let tasks: Vec<_> = tasks.collect();
+        let id = tasks.first().map(|(task, _)| task.id.clone()).unwrap_or_default();
+        let tickets = self.queue.enter(tasks).inspect_err(|_| self.ledger.stats.refused())?;
+        Ok((Label { id, model, created: now() }, tickets))
+    }
+
+    /// What the worker is to do for answer `i` of a request, and the seed of that answer where the request has one.
+    fn task(&self, request: &Request, prepared: Prepared, style: &Style, i: u64) -> (Task, Option<u64>) {
         // Who knows an id can go on from its answer, so it cannot be guessed.
         let id = format!("{}{:x}-{:016x}{:016x}", style.answer, self.next_id.fetch_add(1, Relaxed), random(), random());
-        let model = request.model.clone().unwrap_or_else(|| self.identity.id.clone());
-        self.trace.request(&id, &prepared.prompt, &request.sampling);
+        let sampling = Sampling { seed: request.sampling.seed.wrapping_add(i).max(1), ..request.sampling };
+        self.trace.request(&id, &prepared.prompt, &sampling);
         let task = Task {
-            id: id.clone(),
+            id,
             api: style.api,
             thinking: prepared.thinking,
             rules: prepared.rules,
             prompt: prepared.prompt,
-            sampling: request.sampling,
+            sampling,
             bias: request.bias.clone(),
             steering: prepared.steering,
             logprobs: request.logprobs,
             max_tokens: request.max_tokens.unwrap_or(self.max_tokens),
             stop: request.stop.clone(),
         };
-        let calls = CallIds::new(style, request.seed, &model, &task);
-        let ticket = self.queue.enter(task, calls).inspect_err(|_| self.stats.refused())?;
-        Ok((Label { id, model, created: now() }, ticket))
+        (task, request.seed.map(|seed| seed.wrapping_add(i)))
     }
 
     /// Remembers the answer to the prompt of `place`, for when its client brings it back.
@@ -223,21 +244,14 @@ impl Server {
         }
     }
 
-    /// Counts and logs a request that has ended.
-    pub(crate) fn ended(&self, record: &Record, outcome: Outcome) {
-        let times = record.times();
-        self.metrics.request(&times);
-        self.log.request(record, outcome, &times);
-    }
-
     /// What `/metrics` says.
     pub(crate) fn metrics_page(&self) -> String {
-        self.metrics.page(&Now {
+        self.ledger.metrics.page(&Now {
             model: &self.identity.id,
             well: self.status() == "ok",
             uptime: self.started.elapsed(),
             load: self.queue.load(),
-            totals: self.stats.look().1,
+            totals: self.ledger.stats.look().1,
             plan: self.engine.plan(),
             engine: self.engine.metrics(),
         })

@@ -174,11 +174,9 @@ impl<E: Events> Stream<E> {
 mod tests {
     use super::*;
     use crate::progress::Finish;
-    use crate::queue::Queue;
-    use crate::queue::tests::{enter, task};
+    use crate::queue::tests::{enter, queue, task};
     use crate::server::Label;
     use crate::{anthropic, openai, responses};
-    use std::sync::Arc;
 
     /// An API of few words.
     struct Terse;
@@ -204,7 +202,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_is_broken_every_few_seconds_whatever_goes_on() {
         // H069
-        let queue = Arc::new(Queue::new(1, 9));
+        let queue = queue(1, 9);
         let _first = enter(&queue, task("first")).unwrap();
         let ticket = enter(&queue, task("second")).unwrap();
         let mut stream = Stream::new(ticket, Terse);
@@ -253,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn a_failure_ends_the_stream_with_its_reason() {
         // H070
-        let queue = Arc::new(Queue::new(1, 9));
+        let queue = queue(1, 9);
         let ticket = enter(&queue, task("a")).unwrap();
         let mut stream = Stream::new(ticket, Terse);
         queue.next().unwrap().news.send(Progress::Failed(Error::Failed("broken".into()))).unwrap();

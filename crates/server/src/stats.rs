@@ -51,7 +51,7 @@ pub(crate) enum Phase {
 /// Sums since the start; none ever falls.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Totals {
-    /// Requests that came out of the queue.
+    /// Requests that left the queue, also those whose client left first.
     pub(crate) started: u64,
     /// Requests that ended, by [`Outcome`].
     pub(crate) ended: [u64; Outcome::ALL.len()],
@@ -68,7 +68,7 @@ pub(crate) struct Totals {
     pub(crate) first_tokens: u64,
 }
 
-/// How a request that ran has ended.
+/// How a request that had a place has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The model ended it, or one of the client's stop strings.

@@ -40,7 +40,7 @@ fn run_all(server: &Server) {
     while server.failure().is_none() {
         let Some(mut job) = server.queue.next() else { return };
         let (news, place) = (job.news.clone(), job.place.take());
-        let watch = server.stats.begin(job.since, job.task.prompt.tokens.len());
+        let watch = server.ledger.stats.begin(job.since, job.task.prompt.tokens.len());
         let mut record = Record::new(&job);
         let result = run(server, job, &watch, &mut record);
         let outcome = match &result {
@@ -49,7 +49,7 @@ fn run_all(server: &Server) {
             Err(_) => Outcome::Failed,
         };
         watch.ended(outcome);
-        server.ended(&record, outcome);
+        server.ledger.ended(&record, outcome);
         drop(place);
         if let Err(why) = server.engine.health() {
             server.fail(why);

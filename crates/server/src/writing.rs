@@ -109,7 +109,7 @@ impl<'a> Writing<'a> {
         self.told.pieces(pieces);
         turn.given.tool_calls = self.told.calls;
         self.server.remember(place, &turn);
-        let why = finish(&self.server.log, &self.record.id, why, comes_to);
+        let why = finish(&self.server.ledger.log, &self.record.id, why, comes_to);
         let end = End { why, counts: self.record.counts, timings: self.record.timings() };
         self.server.trace.ended(&self.record.id, &end, &turn.given);
         end

@@ -18,22 +18,14 @@ use crate::{Error, Request};
 /// Most answers to one request.
 pub(super) const MOST: u64 = 8;
 
-/// Asks `n` times. Those that have entered are taken back if one cannot.
-fn enter(server: &Server, mut request: Request, prepared: Prepared, n: usize) -> Result<(Label, Vec<Ticket>), Error> {
+/// Asks `n` times.
+fn enter(server: &Server, request: &Request, prepared: Prepared, n: usize) -> Result<(Label, Vec<Ticket>), Error> {
     let load = server.queue.load();
     if n > load.places + load.limit {
         let why = format!("n: {n} answers; this server runs {} at once and lets {} wait", load.places, load.limit);
         return Err(Error::Invalid(why));
     }
-    let (seed, given) = (request.sampling.seed, request.seed);
-    let mut entered = Vec::new();
-    for i in 0..n as u64 {
-        request.sampling.seed = seed.wrapping_add(i).max(1);
-        request.seed = given.map(|seed| seed.wrapping_add(i));
-        entered.push(server.enter(&request, prepared.clone(), &STYLE)?);
-    }
-    let (labels, tickets): (Vec<_>, Vec<_>) = entered.into_iter().unzip();
-    Ok((labels.into_iter().next().ok_or_else(|| Error::Invalid("n: no answers are wanted".into()))?, tickets))
+    server.enter_all(request, prepared, &STYLE, n)
 }
 
 /// All answers as a whole.
@@ -44,7 +36,7 @@ pub(super) async fn answers(
     n: usize,
 ) -> Result<Response, Error> {
     let wanted = request.logprobs.is_some();
-    let (label, tickets) = enter(server, request, prepared, n)?;
+    let (label, tickets) = enter(server, &request, prepared, n)?;
     let (mut choices, mut sum) = (Vec::new(), Sum::default());
     for (i, ticket) in tickets.into_iter().enumerate() {
         let mut answer = whole(ticket).await?;
@@ -65,7 +57,7 @@ pub(super) fn streams(
     with_usage: bool,
 ) -> Result<Response, Error> {
     let wanted = request.logprobs.is_some();
-    let (label, tickets) = enter(server, request, prepared, n)?;
+    let (label, tickets) = enter(server, &request, prepared, n)?;
     let sum = Arc::new(Mutex::new(Sum::default()));
     let parts = tickets.into_iter().enumerate().map(|(i, ticket)| {
         let chunks = Chunks::new(label.clone(), false, Logprobs::new(&server.model, wanted));

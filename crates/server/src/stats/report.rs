@@ -14,7 +14,7 @@ const SHOWN: usize = 32;
 impl Server {
     /// What goes on now, and what happened so far.
     pub(crate) fn report(&self) -> Value {
-        let (running, totals) = self.stats.look();
+        let (running, totals) = self.ledger.stats.look();
         let load = self.queue.load();
         let mut now: Vec<Value> = running.iter().take(SHOWN).map(activity).collect();
         now.extend(self.queue.waiting(SHOWN - now.len()).into_iter().map(waiting));
