@@ -89,16 +89,9 @@ impl AnswerGuide {
             return Part::Calls(Calls::new(Arc::clone(&self.rules), BEFORE_CALLS));
         }
         let Some(grammar) = &self.rules.format else { return Part::Text };
-        match self.vocabulary.matcher(grammar) {
-            Ok(matcher) => {
-                let opening = || Literal::new(vec![(format!("{BEFORE_CALLS}{OPENING}"), ())]);
-                Part::Format(Box::new(Format {
-                    matcher: Some(matcher),
-                    calls: (!self.rules.tools.is_empty()).then(opening),
-                }))
-            }
-            Err(_) => Part::Free, // it was checked before
-        }
+        let opening = || Literal::new(vec![(format!("{BEFORE_CALLS}{OPENING}"), ())]);
+        let calls = (!self.rules.tools.is_empty()).then(opening);
+        Part::Format(Box::new(Format { matcher: Some(grammar.matcher()), calls }))
     }
 
     /// Lets the reader see a token. True if reasoning has just ended.
@@ -123,7 +116,7 @@ impl AnswerGuide {
         }
         let opened = self.reader.opens_block().filter(|_| !self.rules.tools.is_empty())?;
         let mut calls = Calls::new(Arc::clone(&self.rules), "");
-        calls.begun(&self.vocabulary, opened);
+        calls.begun(opened);
         Some(Part::Calls(calls))
     }
 }

@@ -70,10 +70,10 @@ impl Calls {
     }
 
     /// The block has begun with this text already.
-    pub(crate) fn begun(&mut self, vocabulary: &Vocabulary, text: &str) {
+    pub(crate) fn begun(&mut self, text: &str) {
         if let Step::Literal(opening) = &mut self.step {
             let next = opening.push(text.as_bytes());
-            self.go_on(vocabulary, next);
+            self.go_on(next);
         }
     }
 
@@ -128,18 +128,18 @@ impl Calls {
             Step::Value(value) => value.push(token, bytes).map(|closed| closed.then_some(Next::Parameter)),
             Step::Free => Ok(None),
         };
-        self.go_on(vocabulary, next);
+        self.go_on(next);
     }
 
-    fn go_on(&mut self, vocabulary: &Vocabulary, next: Result<Option<Next>, ()>) {
+    fn go_on(&mut self, next: Result<Option<Next>, ()>) {
         match next {
             Ok(None) => {}
-            Ok(Some(next)) => self.step = self.after(vocabulary, next),
+            Ok(Some(next)) => self.step = self.after(next),
             Err(()) => self.step = Step::Free,
         }
     }
 
-    fn after(&mut self, vocabulary: &Vocabulary, next: Next) -> Step {
+    fn after(&mut self, next: Next) -> Step {
         match next {
             Next::Call => self.call(),
             Next::Parameters(tool) => {
@@ -150,7 +150,7 @@ impl Calls {
             Next::Parameter => self.parameter(false),
             Next::Value { parameter, text } => {
                 self.used[parameter] = true;
-                self.value(vocabulary, parameter, text)
+                self.value(parameter, text)
             }
             Next::Called => {
                 self.complete += 1;
@@ -194,14 +194,11 @@ impl Calls {
         Step::Literal(Literal::new(options))
     }
 
-    fn value(&self, vocabulary: &Vocabulary, parameter: usize, text: bool) -> Step {
+    fn value(&self, parameter: usize, text: bool) -> Step {
         let parameters = self.rules.tools[self.tool].parameters.as_deref().unwrap_or_default();
         let form = parameters.get(parameter).and_then(|p| if text { p.text.as_ref() } else { p.json.as_ref() });
         match form {
-            Some(Form::Grammar(grammar)) => match vocabulary.matcher(grammar) {
-                Ok(matcher) => Step::Value(Box::new(Value::new(matcher, !text))),
-                Err(_) => Step::Any(Vec::new()), // outside of what can be enforced
-            },
+            Some(Form::Grammar(grammar)) => Step::Value(Box::new(Value::new(grammar.matcher(), !text))),
             _ => Step::Any(Vec::new()),
         }
     }

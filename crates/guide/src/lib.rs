@@ -5,7 +5,8 @@
 //!
 //! - `rules.rs`: what a request demands, with the tools on offer
 //! - `tool.rs`: what the parameters of a tool may be, from its schema
-//! - `vocabulary.rs`: the tokens as bytes, and grammars over them
+//! - `vocabulary.rs`: the tokens as bytes
+//! - `grammars.rs`: grammars over them, compiled when a request comes, not while its answer is written
 //! - `answer.rs`: an answer as it is written: reasoning, text, calls, JSON
 //! - `calls.rs`: a block of calls, step by step
 //! - `literal.rs`: one of several fixed texts
@@ -16,6 +17,7 @@
 
 mod answer;
 mod calls;
+mod grammars;
 mod literal;
 mod rules;
 mod tool;

@@ -5,7 +5,8 @@ use llguidance::regex_to_lark;
 use serde_json::{Value, json};
 
 use crate::Vocabulary;
-use crate::tool::{Form, Tool};
+use crate::grammars::Grammar as Compiled;
+use crate::tool::{Budget, Form, Tool, named};
 use crate::value::CLOSING;
 
 /// Why demands cannot be met.
@@ -97,7 +98,7 @@ pub struct Rules {
     pub(crate) must_call: bool,
     pub(crate) parallel: bool,
     /// Grammar of the answer.
-    pub(crate) format: Option<String>,
+    pub(crate) format: Option<Compiled>,
     pub(crate) thinking: Option<usize>,
 }
 
@@ -119,13 +120,12 @@ impl Rules {
             return Err(Error::NoTools);
         }
         let tools = if demands.constrain || must_call || !demands.parallel { schemas.len() } else { 0 };
-        let mut tools: Vec<Tool> = schemas[..tools].iter().filter_map(|tool| Tool::new(tool)).collect();
-        demands.grammars.iter().for_each(|grammar| follow(&mut tools, grammar, vocabulary));
+        let mut tools: Vec<_> = schemas[..tools].iter().filter_map(|tool| named(tool)).collect();
         match &demands.choice {
-            Choice::Named(name) => {
-                tools.retain(|tool| tool.name == *name);
+            Choice::Named(wanted) => {
+                tools.retain(|(name, _)| name == wanted);
                 if tools.is_empty() {
-                    return Err(Error::UnknownTool(name.clone()));
+                    return Err(Error::UnknownTool(wanted.clone()));
                 }
             }
             // A tool whose name cannot be written in a tag must not become impossible to call.
@@ -136,6 +136,10 @@ impl Rules {
             return Err(Error::NoNames);
         }
         let format = format(&demands.format, vocabulary)?;
+        let mut budget = Budget::new(vocabulary);
+        let tools = tools.into_iter().map(|(name, schema)| Tool::new(name, &schema, &mut budget));
+        let mut tools: Vec<Tool> = tools.collect();
+        demands.grammars.iter().for_each(|grammar| follow(&mut tools, grammar, vocabulary));
         let rules = Self { tools, must_call, parallel: demands.parallel, format, thinking: demands.thinking };
         let demanding = !rules.tools.is_empty() || rules.format.is_some() || rules.thinking.is_some();
         Ok(demanding.then_some(rules))
@@ -157,13 +161,13 @@ fn follow(tools: &mut [Tool], grammar: &Grammar, vocabulary: &Vocabulary) {
     let tool = tools.iter_mut().find(|tool| tool.name == grammar.tool);
     let parameters = tool.and_then(|tool| tool.parameters.as_mut());
     let parameter = parameters.into_iter().flatten().find(|parameter| parameter.name == grammar.parameter);
-    if let Some(parameter) = parameter.filter(|_| vocabulary.matcher(&text).is_ok()) {
-        parameter.text = Some(Form::Grammar(text));
+    if let (Some(parameter), Ok(grammar)) = (parameter, vocabulary.grammar(&text)) {
+        parameter.text = Some(Form::Grammar(grammar));
     }
 }
 
 /// The grammar of an answer; checked, because who asks for a form relies on it.
-fn format(format: &Format, vocabulary: &Vocabulary) -> Result<Option<String>, Error> {
+fn format(format: &Format, vocabulary: &Vocabulary) -> Result<Option<Compiled>, Error> {
     let (name, mut schema) = match format {
         Format::Text => return Ok(None),
         Format::JsonObject => ("response_format", json!({"type": "object"})),
@@ -178,7 +182,7 @@ fn format(format: &Format, vocabulary: &Vocabulary) -> Result<Option<String>, Er
     };
     members.insert("x-guidance".into(), json!({"whitespace_pattern": r"[\x20\x0A]{1,24}"}));
     let grammar = format!("start: %json {schema}\n");
-    vocabulary.matcher(&grammar).map_err(|why| {
+    let grammar = vocabulary.grammar(&grammar).map_err(|why| {
         let why = why.lines().next().unwrap_or_default();
         Error::Schema(format!("{name}: this schema cannot be enforced: {why}; see docs/server.md for what can"))
     })?;

@@ -5,14 +5,17 @@ use ds4_chat::RawValue;
 use llguidance::regex_to_lark;
 use serde_json::{Map, Value, json};
 
+use crate::Vocabulary;
+use crate::grammars::Grammar;
 use crate::value::CLOSING;
 
 /// Levels of `anyOf` and `$ref` that are looked at.
 const MAX_LEVELS: usize = 8;
 /// Schemas that are looked at for one tool: alternatives of alternatives can be very many.
 const MAX_SCHEMAS: usize = 1000;
-/// Bytes of all grammars of one tool.
-const MAX_GRAMMARS: usize = 1 << 20;
+/// Grammars of all tools of a request, and bytes of their texts: it takes a second or two to compile so many.
+const MAX_GRAMMARS: usize = 1000;
+const MAX_BYTES: usize = 1 << 20;
 /// Says nothing about what is valid.
 const ANNOTATIONS: [&str; 14] = [
     "title",
@@ -56,19 +59,50 @@ pub(crate) enum Form {
     /// Anything.
     Any,
     /// What a grammar describes, with the closing tag.
-    Grammar(String),
+    Grammar(Grammar),
+}
+
+/// A tool in OpenAI's form (`name`, `parameters`), and its name; none if it cannot be called by one.
+pub(crate) fn named(schema: &RawValue) -> Option<(String, Value)> {
+    let schema: Value = serde_json::from_str(schema.get()).ok()?;
+    let name = schema["name"].as_str().filter(|name| is_plain(name))?.to_owned();
+    Some((name, schema))
 }
 
 impl Tool {
-    /// The tool that a schema in OpenAI's form (`name`, `parameters`) describes; none if it cannot be called by name.
-    pub(crate) fn new(schema: &RawValue) -> Option<Self> {
-        let schema: Value = serde_json::from_str(schema.get()).ok()?;
-        let name = schema["name"].as_str().filter(|name| is_plain(name))?.to_owned();
+    /// The tool that a schema describes.
+    pub(crate) fn new(name: String, schema: &Value, budget: &mut Budget<'_>) -> Self {
         let parameters = match schema.get("parameters") {
             None | Some(Value::Null) => Some(Vec::new()),
-            Some(parameters) => parameters_of(parameters),
+            Some(parameters) => parameters_of(parameters, budget),
         };
-        Some(Self { name, parameters })
+        Self { name, parameters }
+    }
+}
+
+/// Compiles the grammars of a request's tools, as long as they are not too many.
+pub(crate) struct Budget<'v> {
+    vocabulary: &'v Vocabulary,
+    grammars: usize,
+    bytes: usize,
+}
+
+impl<'v> Budget<'v> {
+    pub(crate) fn new(vocabulary: &'v Vocabulary) -> Self {
+        Self { vocabulary, grammars: MAX_GRAMMARS, bytes: MAX_BYTES }
+    }
+
+    /// Takes from the bytes that are left.
+    fn take(&mut self, bytes: usize) -> Option<()> {
+        self.bytes = self.bytes.checked_sub(bytes)?;
+        Some(())
+    }
+
+    /// The form of a grammar, which is anything where the grammar cannot be enforced; none if there are too many.
+    fn form(&mut self, grammar: &str) -> Option<Form> {
+        self.take(grammar.len())?;
+        self.grammars = self.grammars.checked_sub(1)?;
+        Some(self.vocabulary.grammar(grammar).map_or(Form::Any, Form::Grammar))
     }
 }
 
@@ -77,7 +111,7 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.contains(['"', '<', '>', '&', '\n', '\r', '\\'])
 }
 
-fn parameters_of(schema: &Value) -> Option<Vec<Parameter>> {
+fn parameters_of(schema: &Value, budget: &mut Budget<'_>) -> Option<Vec<Parameter>> {
     let root = schema.as_object()?;
     let known = ["type", "properties", "required", "additionalProperties", "strict"];
     if !only(root, &known) || root.get("type").is_some_and(|t| t != "object") {
@@ -92,10 +126,9 @@ fn parameters_of(schema: &Value) -> Option<Vec<Parameter>> {
     if !properties.keys().all(|name| is_plain(name)) || !required.iter().all(|name| properties.contains_key(*name)) {
         return None;
     }
-    let (mut schemas, mut bytes) = (MAX_SCHEMAS, MAX_GRAMMARS);
+    let mut schemas = MAX_SCHEMAS;
     let parameter = |(name, schema): (&String, &Value)| {
-        let forms =
-            Alternatives::of(schema, root, MAX_LEVELS, &mut schemas).and_then(|all| all.forms(root, &mut bytes));
+        let forms = Alternatives::of(schema, root, MAX_LEVELS, &mut schemas).and_then(|all| all.forms(root, budget));
         let (text, json) = forms.unwrap_or((Some(Form::Any), Some(Form::Any)));
         Parameter { name: name.clone(), required: required.contains(&name.as_str()), text, json }
     };
@@ -224,30 +257,35 @@ impl Alternatives {
         Some(all)
     }
 
-    /// What may be written between the tags; none if that would take more than the bytes that are left.
-    fn forms(self, root: &Map<String, Value>, left: &mut usize) -> Option<(Option<Form>, Option<Form>)> {
+    /// What may be written between the tags; none if that would take more than is left.
+    fn forms(self, root: &Map<String, Value>, budget: &mut Budget<'_>) -> Option<(Option<Form>, Option<Form>)> {
         let closing = json!(CLOSING);
         let text = match (self.any_text, self.texts.is_empty()) {
             (true, _) => Some(Form::Any),
             (false, true) => None,
             (false, false) => {
                 let texts = self.texts.join(" | ");
-                Some(Form::Grammar(format!("start: VALUE\nVALUE: ({texts}) {closing}\n")))
+                Some(budget.form(&format!("start: VALUE\nVALUE: ({texts}) {closing}\n"))?)
             }
         };
         let json = match self.json.is_empty() {
             true => None,
-            false => Some(Form::Grammar(json_grammar(self.json, root, &closing, left)?)),
+            false => {
+                let grammar = json_grammar(self.json, root, &closing, budget)?;
+                Some(budget.form(&grammar)?)
+            }
         };
-        if let Some(Form::Grammar(grammar)) = &text {
-            *left = left.checked_sub(grammar.len())?;
-        }
         Some((text, json))
     }
 }
 
 /// The grammar of JSON that fits one of several schemas.
-fn json_grammar(schemas: Vec<Value>, root: &Map<String, Value>, closing: &Value, left: &mut usize) -> Option<String> {
+fn json_grammar(
+    schemas: Vec<Value>,
+    root: &Map<String, Value>,
+    closing: &Value,
+    budget: &mut Budget<'_>,
+) -> Option<String> {
     // As the model has seen JSON.
     let style = json!({"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false});
     let mut schema = json!({"x-guidance": style, "anyOf": schemas});
@@ -255,13 +293,12 @@ fn json_grammar(schemas: Vec<Value>, root: &Map<String, Value>, closing: &Value,
     if text.contains("\"$ref\"") {
         for place in ["$defs", "definitions"] {
             if let Some(definitions) = root.get(place) {
-                *left = left.checked_sub(definitions.to_string().len())?;
+                budget.take(definitions.to_string().len())?;
                 schema[place] = definitions.clone();
             }
         }
         text = schema.to_string();
     }
-    *left = left.checked_sub(text.len())?;
     Some(format!("start: value {closing}\nvalue: %json {text}\n"))
 }
 
@@ -320,4 +357,27 @@ fn anchored(pattern: &str) -> Option<String> {
     let alternatives = (begin.is_empty() || end.is_empty()) && rest.contains('|') && !rest.starts_with('(');
     (!anchors_inside && !alternatives && !rest.contains("(?"))
         .then(|| format!("/{begin}({}){end}/", regex_to_lark(rest, "dw")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ds4_engine::Model;
+
+    #[test]
+    fn what_is_beyond_the_limits_may_be_anything() {
+        let model = Model::open(&ds4_testkit::root().join("mini/v4-mini.gguf")).unwrap();
+        let vocabulary = Vocabulary::new(&model.tokenizer);
+        let kind = json!({"type": "boolean"});
+        let schema = json!({"parameters": {"type": "object", "properties": {"a": kind, "b": kind}}});
+        let forms = |mut budget: Budget<'_>| {
+            let tool = Tool::new("f".into(), &schema, &mut budget);
+            let parameters = tool.parameters.unwrap();
+            let held = |p: &Parameter| p.text.is_none() && matches!(p.json, Some(Form::Grammar(_)));
+            parameters.iter().map(held).collect::<Vec<_>>()
+        };
+        assert_eq!(forms(Budget::new(&vocabulary)), [true, true]);
+        assert_eq!(forms(Budget { grammars: 1, ..Budget::new(&vocabulary) }), [true, false]);
+        assert_eq!(forms(Budget { bytes: 9, ..Budget::new(&vocabulary) }), [false, false]);
+    }
 }

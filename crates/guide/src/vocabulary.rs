@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use ds4_tokenizer::Tokenizer;
-use llguidance::api::TopLevelGrammar;
+use llguidance::ParserFactory;
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
-use llguidance::{Matcher, ParserFactory};
+
+use crate::grammars::{Grammar, Grammars};
 
 /// The one control token that calls are written with; all others never stand in what a guide allows.
 pub(crate) const DSML: &str = "｜DSML｜";
@@ -16,7 +17,7 @@ const END_THINK: &str = "</think>";
 /// All that guides need of a model's tokens; made once, it takes some 0.4 s for 129,280 tokens.
 pub struct Vocabulary {
     env: TokEnv,
-    grammars: ParserFactory,
+    grammars: Grammars,
     /// All tokens but those that end an answer.
     not_end: Vec<u32>,
     /// All tokens that stand for text.
@@ -45,11 +46,11 @@ impl Vocabulary {
         let trie = TokTrie::from(&TokRxInfo::new(words.len() as u32, tokenizer.eos()), &words);
         let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
         let slices = SlicedBiasComputer::general_slices();
-        let grammars = ParserFactory::new(&env, InferenceCapabilities::default(), &slices);
-        let mut grammars = grammars.expect("the slices are regular expressions");
-        grammars.quiet();
+        let parsers = ParserFactory::new(&env, InferenceCapabilities::default(), &slices);
+        let mut parsers = parsers.expect("the slices are regular expressions");
+        parsers.quiet();
         // Grammars are the clients', and are followed on the engine's thread.
-        let limits = grammars.limits_mut();
+        let limits = parsers.limits_mut();
         limits.verbose_errors = false;
         limits.max_lexer_states = 25_000; // some 50 MB
         limits.max_grammar_size = 100_000;
@@ -64,14 +65,12 @@ impl Vocabulary {
             clear(&mut ordinary, dsml);
         }
         let (end, end_think) = (tokenizer.eos(), tokenizer.id(END_THINK));
-        Self { env, grammars, not_end, ordinary, end, end_think, dsml }
+        Self { env, grammars: Grammars::new(parsers), not_end, ordinary, end, end_think, dsml }
     }
 
-    /// A matcher for a grammar in Lark's syntax.
-    pub(crate) fn matcher(&self, grammar: &str) -> Result<Matcher, String> {
-        let parsed = TopLevelGrammar::from_lark_or_grammar_list(grammar);
-        let matcher = Matcher::new(parsed.and_then(|grammar| self.grammars.create_parser(grammar)));
-        matcher.get_error().map_or(Ok(matcher), Err)
+    /// The grammar that a text in Lark's syntax describes, or why there is none.
+    pub(crate) fn grammar(&self, text: &str) -> Result<Grammar, String> {
+        self.grammars.get(text)
     }
 
     pub(crate) fn trie(&self) -> &TokTrie {
