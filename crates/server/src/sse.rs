@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use ds4_chat::Event as Piece;
-use futures_util::stream::unfold;
-use tokio::sync::mpsc::{Sender, channel};
+use futures_util::StreamExt;
+use futures_util::stream::{select_all, unfold};
 use tokio::time::{Instant, timeout_at};
 
 use crate::Error;
@@ -42,46 +42,37 @@ pub(crate) trait Events: Send + 'static {
 
 /// The response that streams an answer. When the client leaves, it is dropped, and the request with it.
 pub(crate) fn stream(ticket: Ticket, events: impl Events) -> Response {
-    let stream = Stream::new(ticket, events);
-    let body = unfold(Some(stream), |stream| async {
-        let mut stream = stream?;
-        let (text, more) = stream.next().await;
-        Some((Ok::<_, std::convert::Infallible>(text), more.then_some(stream)))
-    });
-    response(Body::from_stream(body))
+    response(told(ticket, events).map(|told| match told {
+        Told::More(text) | Told::Ended(text, _) | Told::Failed(text) => text,
+    }))
 }
 
-/// The response that streams several answers, each as it comes, and what is said after all of them.
-pub(crate) fn merged(parts: Vec<(Ticket, impl Events)>, end: impl FnOnce() -> String + Send + 'static) -> Response {
-    let (texts, inbox) = channel(parts.len());
-    for (ticket, events) in parts {
-        tokio::spawn(pass_on(Stream::new(ticket, events), texts.clone()));
-    }
-    let body = unfold(Some((inbox, end)), |state| async {
-        let (mut inbox, end) = state?;
-        match inbox.recv().await {
-            Some(text) => Some((Ok::<_, std::convert::Infallible>(text), Some((inbox, end)))),
-            None => Some((Ok(end()), None)),
-        }
-    });
-    response(Body::from_stream(body))
-}
-
-/// Says what one of several answers says, until it ends or nobody listens.
-async fn pass_on<E: Events>(mut stream: Stream<E>, texts: Sender<String>) {
-    loop {
-        let (text, more) = tokio::select! {
-            next = stream.next() => next,
-            () = texts.closed() => return,
+/// The response that streams several answers, each as it comes, and what is said after all of them: how they ended, or
+/// why one of them failed. Clients stop listening at a failure, so the others end before it is told.
+pub(crate) fn merged(
+    parts: Vec<(Ticket, impl Events)>,
+    end: impl FnOnce(&[End]) -> String + Send + 'static,
+) -> Response {
+    let all = select_all(parts.into_iter().map(|(ticket, events)| Box::pin(told(ticket, events))));
+    response(unfold(Some((all, Vec::new(), None, end)), |state| async {
+        let (mut all, mut ends, mut failure, end) = state?;
+        let text = loop {
+            match all.next().await {
+                Some(Told::More(text)) => break text,
+                Some(Told::Ended(text, how)) => {
+                    ends.push(how);
+                    break text;
+                }
+                Some(Told::Failed(text)) => drop(failure.get_or_insert(text)),
+                None => return Some((failure.unwrap_or_else(|| end(&ends)), None)),
+            }
         };
-        if texts.send(text).await.is_err() || !more {
-            return;
-        }
-    }
+        Some((text, Some((all, ends, failure, end))))
+    }))
 }
 
-fn response(body: Body) -> Response {
-    let mut response = Response::new(body);
+fn response(texts: impl futures_util::Stream<Item = String> + Send + 'static) -> Response {
+    let mut response = Response::new(Body::from_stream(texts.map(Ok::<_, std::convert::Infallible>)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -103,6 +94,24 @@ enum Phase {
     Decode,
 }
 
+/// What the client is told next; after an end or a failure comes nothing.
+#[derive(Debug, PartialEq)]
+enum Told {
+    More(String),
+    Ended(String, End),
+    Failed(String),
+}
+
+/// All that the client is told of an answer.
+fn told(ticket: Ticket, events: impl Events) -> impl futures_util::Stream<Item = Told> + Send + 'static {
+    unfold(Some(Stream::new(ticket, events)), |stream| async {
+        let mut stream = stream?;
+        let told = stream.next().await;
+        let more = matches!(told, Told::More(_));
+        Some((told, more.then_some(stream)))
+    })
+}
+
 struct Stream<E> {
     ticket: Ticket,
     events: E,
@@ -118,14 +127,13 @@ impl<E: Events> Stream<E> {
         Self { ticket, events, phase: Phase::Queued, new: true, due: Instant::now() }
     }
 
-    /// The next text, and whether more follows.
-    async fn next(&mut self) -> (String, bool) {
+    async fn next(&mut self) -> Told {
         loop {
             if std::mem::take(&mut self.new) {
                 let text = self.events.opened();
                 if !text.is_empty() {
                     self.due = Instant::now() + KEEPALIVE;
-                    return (text, true);
+                    return Told::More(text);
                 }
             }
             let text = match timeout_at(self.due, self.ticket.news()).await {
@@ -148,12 +156,12 @@ impl<E: Events> Stream<E> {
                     self.phase = Phase::Decode;
                     self.events.piece(piece)
                 }
-                Ok(Progress::Ended(end)) => return (self.events.ended(&end), false),
-                Ok(Progress::Failed(error)) => return (self.events.failed(&error), false),
+                Ok(Progress::Ended(end)) => return Told::Ended(self.events.ended(&end), end),
+                Ok(Progress::Failed(error)) => return Told::Failed(self.events.failed(&error)),
             };
             if !text.is_empty() {
                 self.due = Instant::now() + KEEPALIVE;
-                return (text, true);
+                return Told::More(text);
             }
         }
     }
@@ -177,6 +185,7 @@ mod tests {
     use crate::queue::tests::{enter, queue, task};
     use crate::server::Label;
     use crate::{anthropic, openai, responses};
+    use http_body_util::BodyExt;
 
     /// An API of few words.
     struct Terse;
@@ -199,6 +208,10 @@ mod tests {
         }
     }
 
+    fn stop() -> End {
+        End { why: Finish::Stop, counts: Counts::default(), timings: Default::default() }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn silence_is_broken_every_few_seconds_whatever_goes_on() {
         // H069
@@ -208,28 +221,27 @@ mod tests {
         let mut stream = Stream::new(ticket, Terse);
         let start = Instant::now();
         let mut next = async || {
-            let (text, more) = stream.next().await;
-            (text, start.elapsed().as_secs(), more)
+            let told = stream.next().await;
+            (told, start.elapsed().as_secs())
         };
-        assert_eq!(next().await, (": queued, 1 before this\n\n".into(), 0, true));
-        assert_eq!(next().await, (": queued, 1 before this\n\n".into(), 3, true));
+        let more = |text: &str| Told::More(text.into());
+        assert_eq!(next().await, (more(": queued, 1 before this\n\n"), 0));
+        assert_eq!(next().await, (more(": queued, 1 before this\n\n"), 3));
         drop(queue.next());
-        assert_eq!(next().await, (": queued, 0 before this\n\n".into(), 6, true));
+        assert_eq!(next().await, (more(": queued, 0 before this\n\n"), 6));
         let job = queue.next().unwrap();
         job.news.send(Progress::Started(Counts::default())).unwrap();
         job.news.send(Progress::Prefill { done: 0, total: 900 }).unwrap();
-        assert_eq!(next().await, ("started".into(), 6, true));
-        assert_eq!(next().await, (": prefill 0/900\n\n".into(), 6, true));
+        assert_eq!(next().await, (more("started"), 6));
+        assert_eq!(next().await, (more(": prefill 0/900\n\n"), 6));
         job.news.send(Progress::Prefill { done: 256, total: 900 }).unwrap();
-        assert_eq!(next().await, (": prefill 256/900\n\n".into(), 9, true));
+        assert_eq!(next().await, (more(": prefill 256/900\n\n"), 9));
         job.news.send(Progress::Prefill { done: 900, total: 900 }).unwrap();
-        assert_eq!(next().await, (": decode\n\n".into(), 12, true));
+        assert_eq!(next().await, (more(": decode\n\n"), 12));
         job.news.send(Progress::Piece(Piece::Text("a".into()))).unwrap();
-        assert_eq!(next().await, ("Text(\"a\")".into(), 12, true));
-        job.news
-            .send(Progress::Ended(End { why: Finish::Stop, counts: Counts::default(), timings: Default::default() }))
-            .unwrap();
-        assert_eq!(next().await, ("ended".into(), 12, false));
+        assert_eq!(next().await, (more("Text(\"a\")"), 12));
+        job.news.send(Progress::Ended(stop())).unwrap();
+        assert_eq!(next().await, (Told::Ended("ended".into(), stop()), 12));
     }
 
     #[test]
@@ -255,11 +267,32 @@ mod tests {
         let ticket = enter(&queue, task("a")).unwrap();
         let mut stream = Stream::new(ticket, Terse);
         queue.next().unwrap().news.send(Progress::Failed(Error::Failed("broken".into()))).unwrap();
-        assert_eq!(stream.next().await, ("broken".into(), false));
+        assert_eq!(stream.next().await, Told::Failed("broken".into()));
         // A worker that is gone is a failure too.
         let ticket = enter(&queue, task("a")).unwrap();
         drop(queue.next());
         let mut stream = Stream::new(ticket, Terse);
-        assert_eq!(stream.next().await, ("the engine stopped without an answer".into(), false));
+        assert_eq!(stream.next().await, Told::Failed("the engine stopped without an answer".into()));
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_one_of_several_answers_is_told_when_the_others_have_ended() {
+        // H070
+        for (first, last) in
+            [(Progress::Failed(Error::Failed("broken".into())), "broken"), (Progress::Ended(stop()), "both")]
+        {
+            let fails = matches!(first, Progress::Failed(_));
+            let queue = queue(2, 9);
+            let parts = ["a", "b"].map(|name| (enter(&queue, task(name)).unwrap(), Terse));
+            let response = merged(parts.into(), |ends| if ends.len() == 2 { "both".into() } else { String::new() });
+            let jobs = [queue.next().unwrap(), queue.next().unwrap()];
+            jobs[0].news.send(first).unwrap();
+            jobs[1].news.send(Progress::Piece(Piece::Text("a".into()))).unwrap();
+            jobs[1].news.send(Progress::Ended(stop())).unwrap();
+            let bytes = response.into_body().collect().await.unwrap().to_bytes();
+            let text = String::from_utf8(bytes.into()).unwrap();
+            assert_eq!(text.matches("ended").count(), if fails { 1 } else { 2 }, "{text}");
+            assert!(text.contains("Text(\"a\")ended") && text.ends_with(last), "{text}");
+        }
     }
 }

@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 
 use super::Body;
 use super::logprobs::Logprobs;
-use super::reply::{data, finish_reason, usage};
+use super::reply::{data, finish_reason};
+use super::{reply, several};
 use crate::Error;
 use crate::body::read;
 use crate::calls::Style;
 use crate::error::json_response;
 use crate::progress::{Counts, End, Scored};
 use crate::server::{Label, Server};
-use crate::sse::{Events, stream};
-use crate::whole::whole;
+use crate::sse::{Events, merged};
 
 const STYLE: Style = Style { api: "openai", answer: "cmpl-", call: "call_" };
 
@@ -29,34 +29,40 @@ pub(crate) async fn completions(State(server): State<Arc<Server>>, request: Http
 
 async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, Error> {
     let bytes = read(request).await?;
-    let (request, prepared, streams, with_usage) = server
+    let (request, prepared, n, streams, with_usage) = server
         .off_the_loop(move |server| {
             let body = Body::parse(&bytes)?;
-            let (streams, with_usage) = (body.streams(), body.wants_usage());
+            let (n, streams, with_usage) = (body.answers()?, body.streams(), body.wants_usage());
             let request = body.into_completion()?;
             let mut prepared = server.prepare(&request, "prompt")?;
             prepared.prompt.thinking = false; // nothing is told apart
-            Ok((request, prepared, streams, with_usage))
+            Ok((request, prepared, n, streams, with_usage))
         })
         .await?;
-    let mut logprobs = Logprobs::new(&server.model, request.logprobs.is_some());
-    let (label, ticket) = server.enter(&request, prepared, &STYLE)?;
+    let logprobs = Logprobs::new(&server.model, request.logprobs.is_some());
+    let (label, tickets) = several::enter(&server, &request, prepared, &STYLE, n)?;
     if streams {
-        return Ok(stream(ticket, Texts { label, with_usage, logprobs, written: 0 }));
+        let last = with_usage.then(|| object(&label, json!([])));
+        let texts = |choice| Texts { label: label.clone(), choice, logprobs: logprobs.clone(), written: 0 };
+        let parts = tickets.into_iter().enumerate().map(|(i, ticket)| (ticket, texts(i)));
+        return Ok(merged(parts.collect(), reply::end(last)));
     }
-    let answer = whole(ticket).await?;
-    logprobs.push(answer.scored);
-    let text = answer.reasoning + &answer.text;
-    let mut body = object(&label, &text, Some(finish_reason(&answer.end.why)), logprobs.completion(0));
-    body["usage"] = usage(&answer.end.counts);
-    body["timings"] = answer.end.timings.json(&answer.end.counts);
-    Ok(json_response(StatusCode::OK, &body))
+    let (answers, sum) = several::wholes(tickets).await?;
+    let choices = answers.into_iter().enumerate().map(|(i, answer)| {
+        let mut logprobs = logprobs.clone();
+        logprobs.push(answer.scored);
+        let text = answer.reasoning + &answer.text;
+        choice(i, &text, Some(finish_reason(&answer.end.why)), logprobs.completion(0))
+    });
+    let body = object(&label, choices.collect());
+    Ok(json_response(StatusCode::OK, &reply::with_usage(body, &sum)))
 }
 
-/// The answer in chunks: texts, finish, usage if it is wanted, `[DONE]`.
+/// The answer in chunks: texts, finish.
 struct Texts {
     label: Label,
-    with_usage: bool,
+    /// Which of several answers it is.
+    choice: usize,
     logprobs: Logprobs,
     /// Bytes of text so far.
     written: usize,
@@ -76,18 +82,11 @@ impl Events for Texts {
         let (Piece::Reasoning(text) | Piece::Text(text)) = piece else { return String::new() };
         let logprobs = self.logprobs.completion(self.written);
         self.written += text.len();
-        data(&object(&self.label, &text, None, logprobs))
+        data(&self.chunk(&text, None, logprobs))
     }
 
     fn ended(&mut self, end: &End) -> String {
-        let mut text = data(&object(&self.label, "", Some(finish_reason(&end.why)), None));
-        if self.with_usage {
-            let mut last = object(&self.label, "", None, None);
-            (last["choices"], last["usage"]) = (json!([]), usage(&end.counts));
-            last["timings"] = end.timings.json(&end.counts);
-            text += &data(&last);
-        }
-        text + "data: [DONE]\n\n"
+        data(&self.chunk("", Some(finish_reason(&end.why)), None))
     }
 
     fn failed(&mut self, error: &Error) -> String {
@@ -95,8 +94,17 @@ impl Events for Texts {
     }
 }
 
-fn object(label: &Label, text: &str, finish_reason: Option<&str>, logprobs: Option<Value>) -> Value {
-    let choice = json!({"text": text, "index": 0, "logprobs": logprobs, "finish_reason": finish_reason});
+impl Texts {
+    fn chunk(&self, text: &str, finish_reason: Option<&str>, logprobs: Option<Value>) -> Value {
+        object(&self.label, json!([choice(self.choice, text, finish_reason, logprobs)]))
+    }
+}
+
+fn choice(index: usize, text: &str, finish_reason: Option<&str>, logprobs: Option<Value>) -> Value {
+    json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason})
+}
+
+fn object(label: &Label, choices: Value) -> Value {
     let Label { id, model, created } = label;
-    json!({"id": id, "object": "text_completion", "created": created, "model": model, "choices": [choice]})
+    json!({"id": id, "object": "text_completion", "created": created, "model": model, "choices": choices})
 }

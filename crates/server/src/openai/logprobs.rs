@@ -11,7 +11,7 @@ use crate::progress::Scored;
 const LEAST: f64 = -9999.0;
 
 /// The tokens of an answer that were not told yet; none are wanted without a model.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Logprobs {
     model: Option<Arc<Model>>,
     scored: Vec<Scored>,

@@ -15,12 +15,10 @@ pub use body::Body;
 pub(crate) use completions::completions;
 
 use logprobs::Logprobs;
-use serde_json::json;
 
 use crate::calls::Style;
 use crate::server::Server;
-use crate::sse::stream;
-use crate::whole::whole;
+use crate::sse::merged;
 use crate::{Error, body::read};
 
 const STYLE: Style = Style { api: "openai", answer: "chatcmpl-", call: "call_" };
@@ -41,30 +39,25 @@ async fn answer(server: Arc<Server>, request: HttpRequest) -> Result<Response, E
             Ok((request, prepared, n, streams, with_usage))
         })
         .await?;
-    match (n, streams) {
-        (1, _) => {}
-        (n, true) => return several::streams(&server, request, prepared, n, with_usage),
-        (n, false) => return several::answers(&server, request, prepared, n).await,
+    let logprobs = Logprobs::new(&server.model, request.logprobs.is_some());
+    let (label, tickets) = several::enter(&server, &request, prepared, &STYLE, n)?;
+    if streams {
+        let last = with_usage.then(|| reply::last(&label));
+        let chunks = |choice| reply::Chunks::new(label.clone(), choice, logprobs.clone());
+        let parts = tickets.into_iter().enumerate().map(|(i, ticket)| (ticket, chunks(i)));
+        return Ok(merged(parts.collect(), reply::end(last)));
     }
-    let mut logprobs = Logprobs::new(&server.model, request.logprobs.is_some());
-    let (label, ticket) = server.enter(&request, prepared, &STYLE)?;
-    match streams {
-        true => Ok(stream(ticket, reply::Chunks::new(label, with_usage, logprobs))),
-        false => {
-            let mut answer = whole(ticket).await?;
-            logprobs.push(std::mem::take(&mut answer.scored));
-            Ok(reply::answer(
-                &label,
-                json!([reply::choice(0, &answer, logprobs.chat())]),
-                &answer.end.counts,
-                &answer.end.timings,
-            ))
-        }
-    }
+    let (answers, sum) = several::wholes(tickets).await?;
+    let choices = answers.iter().enumerate().map(|(i, answer)| {
+        let mut logprobs = logprobs.clone();
+        logprobs.push(answer.scored.iter().cloned());
+        reply::choice(i, answer, logprobs.chat())
+    });
+    Ok(reply::answer(&label, choices.collect(), &sum))
 }
 
 /// A chat's stream, for tests.
 #[cfg(test)]
 pub(crate) fn chunks(label: crate::server::Label) -> impl crate::sse::Events {
-    reply::Chunks::new(label, false, Logprobs::default())
+    reply::Chunks::new(label, 0, Logprobs::default())
 }

@@ -1,7 +1,5 @@
 //! What `/v1/chat/completions` answers.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use axum::http::StatusCode;
 use axum::response::Response;
 use ds4_chat::{Event as Piece, ToolCall};
@@ -14,14 +12,11 @@ use crate::error::json_response;
 use crate::progress::{Counts, End, Finish, Scored};
 use crate::server::Label;
 use crate::sse::Events;
-use crate::timings::Timings;
 use crate::whole::Whole;
 
 /// Whole answers.
-pub(super) fn answer(label: &Label, choices: Value, counts: &Counts, timings: &Timings) -> Response {
-    let mut body = object(label, "chat.completion", choices);
-    (body["usage"], body["timings"]) = (usage(counts), timings.json(counts));
-    json_response(StatusCode::OK, &body)
+pub(super) fn answer(label: &Label, choices: Value, sum: &Sum) -> Response {
+    json_response(StatusCode::OK, &with_usage(object(label, "chat.completion", choices), sum))
 }
 
 /// One of them.
@@ -40,17 +35,23 @@ pub(super) fn choice(index: usize, answer: &Whole, logprobs: Option<Value>) -> V
     choice
 }
 
-/// The end of a stream: usage if it is wanted, `[DONE]`.
-pub(super) fn end(label: Label, with_usage: bool) -> impl Fn(&Counts, &Timings) -> String + Send + 'static {
-    move |counts, timings| {
-        let mut text = String::new();
-        if with_usage {
-            let mut last = object(&label, "chat.completion.chunk", json!([]));
-            (last["usage"], last["timings"]) = (usage(counts), timings.json(counts));
-            text += &data(&last);
-        }
-        text + "data: [DONE]\n\n"
+/// The chunk that is to have the usage.
+pub(super) fn last(label: &Label) -> Value {
+    object(label, "chat.completion.chunk", json!([]))
+}
+
+/// The end of a stream: usage in a last chunk if it is wanted, `[DONE]`.
+pub(super) fn end(last: Option<Value>) -> impl FnOnce(&[End]) -> String + Send + 'static {
+    move |ends| {
+        let last = last.map(|last| data(&with_usage(last, &Sum::of(ends))));
+        last.unwrap_or_default() + "data: [DONE]\n\n"
     }
+}
+
+/// An answer that says what it took.
+pub(super) fn with_usage(mut body: Value, Sum { counts, timings }: &Sum) -> Value {
+    (body["usage"], body["timings"]) = (usage(counts), timings.json(counts));
+    body
 }
 
 /// A call that is complete.
@@ -59,26 +60,19 @@ fn tool_call(call: &ToolCall) -> Value {
     json!({"id": call.id, "type": "function", "function": function})
 }
 
-/// The answer in chunks: role, reasoning, content, calls, finish, usage if it is wanted, `[DONE]`.
+/// The answer in chunks: role, reasoning, content, calls, finish.
 pub(crate) struct Chunks {
     label: Label,
-    with_usage: bool,
+    /// Which of several answers it is.
+    choice: usize,
     /// Of the call under way, or the next.
     index: usize,
     logprobs: Logprobs,
-    /// Which of several answers it is, and what all of them take.
-    choice: usize,
-    sum: Option<Arc<Mutex<Sum>>>,
 }
 
 impl Chunks {
-    pub(super) fn new(label: Label, with_usage: bool, logprobs: Logprobs) -> Self {
-        Self { label, with_usage, index: 0, logprobs, choice: 0, sum: None }
-    }
-
-    /// The same as one of several answers, which does not end the stream.
-    pub(super) fn of_several(self, choice: usize, sum: Arc<Mutex<Sum>>) -> Self {
-        Self { choice, sum: Some(sum), ..self }
+    pub(super) fn new(label: Label, choice: usize, logprobs: Logprobs) -> Self {
+        Self { label, choice, index: 0, logprobs }
     }
 
     /// A chunk with more of the text.
@@ -127,12 +121,7 @@ impl Events for Chunks {
     }
 
     fn ended(&mut self, end: &End) -> String {
-        let text = self.chunk(json!({}), Some(finish_reason(&end.why)));
-        if let Some(sum) = &self.sum {
-            sum.lock().unwrap_or_else(PoisonError::into_inner).add(end);
-            return text;
-        }
-        text + &self::end(self.label.clone(), self.with_usage)(&end.counts, &end.timings)
+        self.chunk(json!({}), Some(finish_reason(&end.why)))
     }
 
     fn failed(&mut self, error: &Error) -> String {
