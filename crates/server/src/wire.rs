@@ -392,6 +392,36 @@ fn completions_tell_nothing_apart() {
     });
 }
 
+#[test]
+fn completions_can_have_several_answers() {
+    let mut body = json!({"prompt": "q", "think": false, "n": 3, "seed": 5});
+    serve("The answer is 42.", STOP, |post| {
+        let (_, answer) = post("/v1/completions", &body);
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let choices = answer["choices"].as_array().unwrap().iter();
+        let texts: Vec<_> = choices.map(|c| (c["index"].as_u64().unwrap(), c["text"].as_str().unwrap())).collect();
+        assert_eq!(texts, [0, 1, 2].map(|i| (i, "The answer is 42.")));
+        let tokens = answer["usage"]["completion_tokens"].as_u64().unwrap();
+
+        (body["stream"], body["stream_options"]) = (true.into(), json!({"include_usage": true}));
+        let (_, events) = post("/v1/completions", &body);
+        let chunks = events.split("\n\n").filter_map(|event| event.strip_prefix("data: {"));
+        let chunks: Vec<Value> = chunks.map(|data| serde_json::from_str(&format!("{{{data}")).unwrap()).collect();
+        let (mut texts, mut finished) = (vec![String::new(); 3], 0);
+        for choice in chunks.iter().flat_map(|chunk| chunk["choices"].as_array().unwrap()) {
+            texts[choice["index"].as_u64().unwrap() as usize] += choice["text"].as_str().unwrap();
+            finished += usize::from(choice["finish_reason"] == "stop");
+        }
+        assert_eq!((texts, finished), (vec!["The answer is 42.".to_owned(); 3], 3));
+        assert_eq!(chunks.last().unwrap()["usage"]["completion_tokens"], tokens);
+        assert!(chunks.iter().all(|chunk| chunk["id"] == chunks[0]["id"]) && events.ends_with("data: [DONE]\n\n"));
+
+        body["n"] = 9.into();
+        let (status, error) = post("/v1/completions", &body);
+        assert!(status == 400 && error.contains("n: 9 answers, at most 8 are possible"), "{error}");
+    });
+}
+
 /// Reasoning, a text and calls, each character of which is a token.
 fn spelled(reasoning: &str, text: &str, calls: &str) -> Vec<u32> {
     let tokenizer = &MODEL.tokenizer;

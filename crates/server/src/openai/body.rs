@@ -166,11 +166,6 @@ impl Body {
         let prompt = prompt.ok_or_else(|| Error::Invalid("missing prompt".into()))?;
         self.messages = Some(List(vec![Turn::new(Author::System, SYSTEM.into()), Turn::new(Author::User, prompt)]));
         self.tools = None; // what is written is told as it is
-        if let Some(n) = self.n.filter(|n| *n > 1) {
-            return Err(Error::Invalid(format!(
-                "n: {n} completions are not supported, only 1; chats can have several answers"
-            )));
-        }
         self.into_request()
     }
 
