@@ -102,7 +102,9 @@ fn fuzz(slice: bool) -> Outcome {
         let options = ["run", name, "--", &limit, "-rss_limit_mb=1024", "-print_final_stats=1"];
         succeeds(fuzz().args(options))
     };
-    outcome(["gguf", "tokenizer", "checkpoint", "request", "turn", "segment", "reader"].into_iter().all(target))
+    outcome(
+        ["gguf", "tokenizer", "checkpoint", "request", "turn", "segment", "reader", "rules"].into_iter().all(target),
+    )
 }
 
 /// Model output with calls of every kind, whole and broken.
