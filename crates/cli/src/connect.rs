@@ -112,6 +112,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
             Ok(())
         }
         Some(theirs) => {
+            installed(&name)?;
             let target = match connect.url {
                 Some(_) => connect.target(&state)?,
                 None => connect.start()?,
@@ -120,6 +121,15 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
             profile.write(false)?;
             Err(profile.become_client(theirs))
         }
+    }
+}
+
+/// Whether a client is there, before a server is started for it, which may take minutes.
+fn installed(name: &str) -> Result<(), Failure> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    match std::env::split_paths(&folders).any(|folder| folder.join(name).is_file()) {
+        true => Ok(()),
+        false => Err(Failure::from(format!("cannot run {name}: it is in no folder of PATH; is it installed?"))),
     }
 }
 

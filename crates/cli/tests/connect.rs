@@ -156,5 +156,6 @@ fn what_cannot_be_is_said_with_the_way_out() {
     let homeless = said(homeless.env_remove("HOME").env_remove("DS4_DIR").output().unwrap());
     homeless.fails(2, "ds4: neither DS4_DIR nor HOME is set; set DS4_DIR to a folder");
     let missing = run(&["connect", "pi", "--url", "http://127.0.0.1:1", "--context", "5", "--", "x"]);
-    assert!(missing.err.ends_with("is it installed, and in PATH?\n"), "{missing:?}");
+    assert_eq!(missing.err, "ds4: cannot run pi: it is in no folder of PATH; is it installed?\n");
+    assert!(!home.file("state").exists(), "nothing was started or written for it");
 }

@@ -83,6 +83,11 @@ impl Target {
     }
 }
 
+/// What says how long the context of a server is that is started here.
+const SETTINGS: [&str; 2] = ["DS4_SERVER_CTX", "DS4_CONFIG"];
+/// If nothing does: agents need more room than others, and Pi's extension asks for as much.
+const AGENTS_CONTEXT: &str = "100000";
+
 /// Where the server of the state directory is, or the usual place.
 pub(super) fn url(state: &StateDir) -> String {
     let status = ds4_supervise::status(state, &Timings::default());
@@ -94,6 +99,9 @@ pub(super) fn up() -> Result<String, Failure> {
     let program = std::env::current_exe()?;
     let mut up = Command::new(&program);
     up.args(["up", "--for-pid", &std::process::id().to_string()]).stdin(Stdio::null()).stderr(Stdio::inherit());
+    if SETTINGS.iter().all(|name| std::env::var_os(name).is_none_or(|value| value.is_empty())) {
+        up.env(SETTINGS[0], AGENTS_CONTEXT);
+    }
     let output = up.output().map_err(|e| format!("{}: {e}", program.display()))?;
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
