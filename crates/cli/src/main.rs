@@ -37,6 +37,7 @@ mod serve;
 mod status;
 mod steering;
 mod supervised;
+mod terminal;
 mod up;
 mod watched;
 

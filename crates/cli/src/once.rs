@@ -21,8 +21,10 @@ pub(crate) fn run(args: &Args, prompt: &str) -> Result<(), Failure> {
     let request =
         Request { sampling: args.sampling(), steering, ..Request::greedy(tokens, args.max_tokens(), tokenizer.eos()) };
     let answer = Answer::new(tokenizer, options.mode == Mode::Thinking, None, Vec::new());
-    let (finish, usage, _) = print_answer(opened.engine.submit(request)?, answer, &mut Printer::new())?;
-    report(finish, &usage);
+    let run = opened.engine.submit(request)?;
+    let _guard = interrupt::watch(run.cancel_flag());
+    let (finish, usage, _) = print_answer(run, answer, &mut Printer::new())?;
+    report(finish, &usage, "raise --ctx for more");
     match finish {
         Finish::Cancelled => Err(Failure::interrupted()),
         _ => Ok(()),
@@ -35,7 +37,6 @@ pub(crate) fn print_answer(
     mut answer: Answer<'_>,
     printer: &mut Printer,
 ) -> Result<(Finish, Usage, Turn), Failure> {
-    let guard = interrupt::watch(run.cancel_flag());
     let line = PromptLine::new();
     let mut reused = None;
     let mut end = None;
@@ -52,16 +53,15 @@ pub(crate) fn print_answer(
     let (pieces, turn, _) = answer.finish();
     printer.push(pieces)?;
     printer.finish()?;
-    drop(guard);
     let (finish, usage) = end.ok_or_else(|| Failure::from("the engine stopped without an answer"))?;
     Ok((finish, usage, turn))
 }
 
-/// Speeds, and why an answer is shorter than it would be.
-pub(crate) fn report(finish: Finish, usage: &Usage) {
+/// Speeds, and why an answer is shorter than it would be, with the way out of a full context.
+pub(crate) fn report(finish: Finish, usage: &Usage, way_out: &str) {
     let total = usage.prompt + usage.generated;
     match finish {
-        Finish::Context => eprintln!("ds4: the context is full at {total} tokens; raise --ctx for more"),
+        Finish::Context => eprintln!("ds4: the context is full at {total} tokens; {way_out}"),
         Finish::Length => eprintln!("ds4: stopped after {} tokens (-n)", usage.generated),
         Finish::Cancelled => eprintln!("ds4: interrupted"),
         Finish::Stop => {}

@@ -66,11 +66,27 @@ impl Opened {
         Ok(Self { engine, model, builtin: path.is_none(), _lock: lock })
     }
 
-    /// Starts again with another context.
+    /// Whether there is room for another context once this engine is gone.
+    pub(crate) fn check(&self, runtime: &Runtime, context: usize) -> Result<(), Failure> {
+        let Some(machine) = Machine::measure() else { return Ok(()) };
+        let available = machine.available.saturating_add(self.engine.plan().anonymous()).min(machine.total);
+        let machine = Machine { available, ..machine };
+        let options = Options { context, pool: None, ..*self.engine.options() };
+        let options = options.fit(&self.model, Some(&machine), Some(1));
+        Ok(Plan::new(&self.model, &options).check(&machine, runtime.allow_oversubscribe)?)
+    }
+
+    /// Starts again with another context, or with the one there was where memory went elsewhere since the check.
     pub(crate) fn restart(self, runtime: &Runtime, context: usize) -> Result<Self, Failure> {
         let Self { engine, model, builtin, _lock } = self;
+        let before = engine.options().context;
         drop(engine);
-        let engine = start(runtime, &model, None, Some(1), Options { context, ..Options::default() }, Vec::new())?;
+        let with = |context| Options { context, ..Options::default() };
+        let start = |context| start(runtime, &model, None, Some(1), with(context), Vec::new());
+        let engine = start(context).or_else(|failure| {
+            failure.report();
+            start(before)
+        })?;
         Ok(Self { engine, model, builtin, _lock })
     }
 }

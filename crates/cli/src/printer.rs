@@ -1,10 +1,11 @@
 //! The answer on stdout: reasoning dim on a terminal, tags never.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use ds4_chat::Event;
 
 use crate::failure::Failure;
+use crate::terminal;
 
 const DIM: &str = "\x1b[90m";
 const PLAIN: &str = "\x1b[0m";
@@ -21,8 +22,7 @@ pub(crate) struct Printer {
 impl Printer {
     /// A printer for the next answer.
     pub(crate) fn new() -> Self {
-        let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { color, dim: false, line_open: false, thinks: false }
+        Self { color: terminal::has_colours(&std::io::stdout()), dim: false, line_open: false, thinks: false }
     }
 
     /// Prints more of the answer.

@@ -1,10 +1,12 @@
 //! Progress on stderr.
 
 use std::cell::Cell;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::terminal;
 
 /// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -23,7 +25,7 @@ impl Bar {
         let bar = ProgressBar::new(0).with_message(what);
         let template = "ds4: {msg} {bytes}/{total_bytes} ({percent}%) {bytes_per_sec}, {eta} left";
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let line = (!std::io::stderr().is_terminal()).then(Cell::default);
+        let line = (!terminal::has_cursor(&std::io::stderr())).then(Cell::default);
         Self { bar, what, line }
     }
 
@@ -60,8 +62,8 @@ pub(crate) struct PromptLine {
 impl PromptLine {
     /// A line that shows itself on a terminal only.
     pub(crate) fn new() -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        Self { terminal, color: terminal && std::env::var_os("NO_COLOR").is_none(), open: Cell::new(false) }
+        let stderr = std::io::stderr();
+        Self { terminal: terminal::has_cursor(&stderr), color: terminal::has_colours(&stderr), open: Cell::new(false) }
     }
 
     /// `done` of `total` tokens are read, `reused` of them were there.

@@ -1,19 +1,22 @@
 //! A conversation in the terminal.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ds4_chat::{Conversation, Message, Options, Role};
 use ds4_dialog::{Answer, Prompt, Think, Turns};
-use ds4_engine::{Finish, Request, Steering};
+use ds4_engine::{Error, Finish, Request, Steering};
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
 
 use crate::args::{Args, positive, read_text};
 use crate::failure::Failure;
+use crate::interrupt::{self, Guard};
 use crate::once::{print_answer, report};
 use crate::open::Opened;
 use crate::printer::Printer;
-use crate::{chat, interrupt};
+use crate::{chat, terminal};
 
 /// More answers than a conversation has.
 const MOST_TURNS: usize = 100_000;
@@ -23,10 +26,12 @@ const HELP: &str = "\
 /think              think before answering
 /think-max          think as hard as possible; needs a context of 393216
 /nothink            answer at once
+/new                start again
 /ctx N              start again with a context of N tokens
 /read FILE          send a file's text as the next message
 /quit, /exit        leave; Ctrl-D too
 Ctrl-C              stop the answer under way";
+const MORE_ROOM: &str = "/new starts again, /ctx N with more room";
 
 /// What the loop does next.
 enum Next {
@@ -40,6 +45,7 @@ enum Next {
 
 /// `ds4` without a prompt.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    terminal::keep()?;
     interrupt::install()?;
     let mut lines = Lines::new()?;
     let mut think = args.thinking();
@@ -56,8 +62,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             steering: args.steering.open(&opened.model)?.and_then(Steering::effective),
         };
         let next = loop {
-            let Some(line) = lines.read()? else { break Next::Quit };
-            match talk.line(&line)? {
+            let Some((line, guard)) = lines.read()? else { break Next::Quit };
+            match talk.line(&line, &guard)? {
                 Next::Line => {}
                 other => break other,
             }
@@ -88,22 +94,27 @@ impl Lines {
         Ok(Self { editor, history })
     }
 
-    /// The next line that is not empty; none at the end of input.
-    fn read(&mut self) -> Result<Option<String>, Failure> {
+    /// The next line that is not empty, from which on Ctrl-C stops what comes of it; none at the end of input.
+    fn read(&mut self) -> Result<Option<(String, Guard)>, Failure> {
         loop {
             match self.editor.readline(PROMPT) {
                 Ok(line) if line.trim().is_empty() => {}
                 Ok(line) => {
+                    let guard = interrupt::watch(Arc::default());
                     if let Some(path) = &self.history
-                        && let Err(error) = self.editor.save_history(path)
+                        && let Err(error) = self.editor.append_history(path)
                     {
                         eprintln!("ds4: {}: {error}", path.display());
                         self.history = None;
                     }
-                    return Ok(Some(line));
+                    return Ok(Some((line, guard)));
                 }
                 Err(ReadlineError::Interrupted) => eprintln!("ds4: /quit or Ctrl-D leaves"),
                 Err(ReadlineError::Eof) => return Ok(None),
+                // What was typed is gone with it.
+                Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                    eprintln!("ds4: the line is dropped: it is not valid UTF-8");
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -123,24 +134,30 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    fn line(&mut self, line: &str) -> Result<Next, Failure> {
+    fn line(&mut self, line: &str, guard: &Guard) -> Result<Next, Failure> {
         let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim();
         match command {
             "/help" => println!("{HELP}"),
             "/think" => self.set_thinking(Think::On),
             "/think-max" => self.set_thinking(Think::Max),
             "/nothink" => self.set_thinking(Think::Off),
             "/quit" | "/exit" => return Ok(Next::Quit),
-            "/ctx" => match positive(rest.trim()) {
-                Ok(n) => return Ok(Next::Context(n)),
-                Err(why) => eprintln!("ds4: invalid value for /ctx: {} ({why})", rest.trim()),
+            "/new" => self.conversation = chat::begin(self.args, self.opened.builtin),
+            "/ctx" | "/read" if rest.is_empty() => eprintln!("ds4: missing value for {command}; /help says which"),
+            "/ctx" => match positive(rest) {
+                Ok(n) => match self.opened.check(&self.args.runtime, n) {
+                    Ok(()) => return Ok(Next::Context(n)),
+                    Err(failure) => drop(failure.report()),
+                },
+                Err(why) => eprintln!("ds4: invalid value for /ctx: {rest} ({why})"),
             },
-            "/read" => match read_text(rest.trim().as_ref()) {
-                Ok(text) => self.say(&text)?,
+            "/read" => match read_text(rest.as_ref()) {
+                Ok(text) => self.say(&text, guard)?,
                 Err(failure) => drop(failure.report()),
             },
             _ if command.starts_with('/') => eprintln!("ds4: unknown command: {command}; /help lists them"),
-            _ => self.say(line)?,
+            _ => self.say(line, guard)?,
         }
         Ok(Next::Line)
     }
@@ -152,7 +169,7 @@ impl Talk<'_> {
     }
 
     /// The user's turn and the answer to it.
-    fn say(&mut self, text: &str) -> Result<(), Failure> {
+    fn say(&mut self, text: &str, guard: &Guard) -> Result<(), Failure> {
         self.conversation.messages.push(Message::new(Role::User, text));
         let tokenizer = &self.opened.model.tokenizer;
         let prompt = Prompt::new(&self.conversation, &self.options, tokenizer, Some(&self.turns))?;
@@ -167,12 +184,18 @@ impl Talk<'_> {
             Ok(run) => run,
             Err(error) => {
                 self.conversation.messages.pop();
-                eprintln!("ds4: {error}; /ctx N starts again with more");
+                match error {
+                    Error::ContextExceeded { prompt, context } => {
+                        eprintln!("ds4: the prompt has {prompt} tokens, the context holds {context}; {MORE_ROOM}");
+                    }
+                    error => eprintln!("ds4: {error}"),
+                }
                 return Ok(());
             }
         };
+        guard.hand_over(run.cancel_flag());
         let (finish, usage, turn) = print_answer(run, answer, &mut printer)?;
-        report(finish, &usage);
+        report(finish, &usage, MORE_ROOM);
         if finish == Finish::Cancelled && usage.generated == 0 {
             self.conversation.messages.pop();
             return Ok(());

@@ -28,7 +28,9 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn new(format: LogFormat) -> Self {
-        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let can = std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let colours = std::io::stderr().is_terminal() && wanted && can;
         Self { format, colours }
     }
 
