@@ -19,6 +19,7 @@ struct Completions {
 }
 
 const AFTER_HELP: &str = "\
+Examples:
   bash   ds4 completions bash > ~/.local/share/bash-completion/completions/ds4
   zsh    ds4 completions zsh > a folder of $fpath, as _ds4
   fish   ds4 completions fish > ~/.config/fish/completions/ds4.fish";

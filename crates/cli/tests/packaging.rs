@@ -148,6 +148,10 @@ fn every_command_has_a_manual_page() {
         let text = std::fs::read_to_string(dir.join(format!("{page}.1"))).unwrap();
         assert!(text.contains(&format!("\\-\\-{flag}")), "{page}");
     }
+    // Examples stay as they are written.
+    let page = std::fs::read_to_string(dir.join("ds4-completions.1")).unwrap();
+    let (_, examples) = page.split_once(".SH EXAMPLES\n").unwrap();
+    assert!(examples.contains("\n.nf\n  bash   ds4 completions bash > "), "{examples}");
     // Whatever the program knows by name is in the tree of which pages and completions are made.
     let named =
         include_str!("../src/main.rs").lines().filter_map(|line| line.trim().strip_prefix("Some(\"")?.split_once('"'));
