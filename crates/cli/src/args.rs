@@ -1,5 +1,6 @@
 //! The flags of `ds4`, compatible with the C program's.
 
+use std::num::ParseIntError;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -7,6 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use ds4_dialog::Think;
 use ds4_engine::Sampling;
 
+use crate::commands;
 use crate::failure::Failure;
 use crate::runtime::Runtime;
 use crate::steering::SteeringFlags;
@@ -106,6 +108,7 @@ Examples:
   ds4 up                                           a server in the background; ds4 down, status, logs, doctor
   ds4 kv --help                                    prefixes that a server keeps on disk
   ds4 lab inspect ds4flash.gguf                    what is in a file
+  ds4 help up                                      the same as ds4 up --help
   ds4 lab --help                                   making and measuring models
   ds4 man                                          the manual page; ds4 completions for shells
 
@@ -146,7 +149,14 @@ impl Args {
             text_follows = ["-p", "--prompt", "--system"].contains(&arg.as_str()) && !text_follows;
             words.push(arg);
         }
-        let matches = Self::command().try_get_matches_from(words).map_err(|e| explain("ds4", &e))?;
+        let matches = Self::command().try_get_matches_from(words).map_err(|e| match (e.kind(), unknown(&e)) {
+            (ErrorKind::DisplayHelp, _) => {
+                print!("{}", commands::overview().render_help());
+                Failure::silent(0)
+            }
+            (_, Some(word)) if !word.starts_with('-') => commands::no_command(&word),
+            _ => explain("ds4", &e),
+        })?;
         let args = Self::from_arg_matches(&matches).map_err(|e| explain("ds4", &e))?;
         args.check()?;
         Ok(args)
@@ -217,6 +227,14 @@ pub(crate) fn refuse_foreign(arg: &str, known: &[(&[&str], &str)]) -> Result<(),
     }
 }
 
+/// The argument that a command does not know.
+fn unknown(error: &clap::Error) -> Option<String> {
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(text))) => Some(text.clone()),
+        _ => None,
+    }
+}
+
 /// Says what is wrong the way the C programs do: option and value in one line.
 pub(crate) fn explain(program: &str, error: &clap::Error) -> Failure {
     let context = |kind| match error.get(kind) {
@@ -234,7 +252,11 @@ pub(crate) fn explain(program: &str, error: &clap::Error) -> Failure {
         }
         ErrorKind::InvalidValue if value.is_empty() => Failure::usage(format!("missing value for {option}")),
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
-            let why = std::error::Error::source(error).map(|e| format!(" ({e})")).unwrap_or_default();
+            let why = match std::error::Error::source(error) {
+                Some(e) if e.is::<ParseIntError>() => " (a whole number)".into(),
+                Some(e) => format!(" ({e})"),
+                None => String::new(),
+            };
             let valid = context(ContextKind::ValidValue);
             let valid = if valid.is_empty() { why } else { format!(" (one of {valid})") };
             Failure::usage(format!("invalid value for {option}: {value}{valid}"))
@@ -245,9 +267,23 @@ pub(crate) fn explain(program: &str, error: &clap::Error) -> Failure {
             }
             let near = context(ContextKind::SuggestedArg);
             let near = if near.is_empty() { String::new() } else { format!(" (did you mean {near}?)") };
-            Failure::usage(format!("unknown option {option}{near}; {program} --help lists what there is"))
+            let what = match unknown(error) {
+                Some(word) if !word.starts_with('-') => format!("unexpected argument {word}"),
+                _ => format!("unknown option {option}"),
+            };
+            Failure::usage(format!("{what}{near}; {program} --help lists what there is"))
         }
-        _ => Failure::usage(error.render().to_string().trim_start_matches("error: ").trim_end().to_string()),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            eprint!("{}", error.render());
+            Failure::silent(2)
+        }
+        _ => {
+            // Its first paragraph; tips and usage follow.
+            let text = error.render().to_string();
+            let said: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+            let said = said.join(" ");
+            Failure::usage(format!("{}; {program} --help says more", said.trim_start_matches("error: ")))
+        }
     }
 }
 
@@ -283,6 +319,14 @@ fn share(text: &str) -> Result<f32, String> {
 
 pub(crate) fn margin(text: &str) -> Result<f32, String> {
     float(text, 0.0, 1000.0)
+}
+
+/// Threads that compute.
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=1024).contains(&n) => Ok(n),
+        _ => Err("a whole number from 1 to 1024".into()),
+    }
 }
 
 /// A number of sequences at once.

@@ -48,7 +48,7 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = match collect(std::env::args_os()) {
-        Ok(args) => args,
+        Ok(args) => commands::spelled_out(args),
         Err(failure) => return failure.report(),
     };
     let result = match args.get(1).map(String::as_str) {

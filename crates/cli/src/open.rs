@@ -201,7 +201,7 @@ fn threads(runtime: &Runtime) -> Result<usize, Failure> {
         return Ok(threads);
     }
     match std::env::var("DS4_THREADS") {
-        Ok(text) => crate::args::positive(&text)
+        Ok(text) => crate::args::threads(&text)
             .map_err(|why| Failure::usage(format!("invalid value for DS4_THREADS: {text} ({why})"))),
         Err(_) => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::args::{margin, positive};
+use crate::args::{margin, positive, threads};
 use crate::failure::Failure;
 
 /// Model and runtime flags.
@@ -31,7 +31,7 @@ pub(crate) struct Runtime {
     pub(crate) ctx: usize,
 
     /// Threads that compute [default: $DS4_THREADS, or all processors]
-    #[arg(short, long, value_name = "N", value_parser = positive)]
+    #[arg(short, long, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<usize>,
 
     /// Exact products with f32 activations instead of fast 8-bit ones

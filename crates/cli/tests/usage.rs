@@ -32,7 +32,12 @@ fn bad_numbers_are_named_with_their_option() {
     }
     Home::new().ds4(&["--ctx"]).fails(2, "ds4: missing value for --ctx");
     let said = common::said(Home::new().command(&["-p", "a"]).env("DS4_THREADS", "many").output().unwrap());
-    said.fails(2, &format!("ds4: invalid value for DS4_THREADS: many ({whole})"));
+    said.fails(2, "ds4: invalid value for DS4_THREADS: many (a whole number from 1 to 1024)");
+    let said = common::said(Home::new().command(&["-p", "a"]).env("DS4_THREADS", "99999").output().unwrap());
+    said.fails(2, "ds4: invalid value for DS4_THREADS: 99999 (a whole number from 1 to 1024)");
+    let line = "ds4: invalid value for --threads: 100000000 (a whole number from 1 to 1024)";
+    Home::new().ds4(&["-t", "100000000", "-p", "a"]).fails(2, line);
+    Home::new().ds4(&["up", "--port", "80x"]).fails(2, "ds4: invalid value for --port: 80x (a whole number)");
 }
 
 #[test]
@@ -41,6 +46,39 @@ fn unknown_options_show_the_usage() {
     let said = Home::new().ds4(&["--frobnicate"]);
     assert!(said.err.contains("Usage: ds4"), "{}", said.err);
     said.fails(2, "ds4: unknown option --frobnicate; ds4 --help lists what there is");
+}
+
+#[test]
+fn unknown_words_are_commands_that_do_not_exist() {
+    let home = Home::new();
+    let rest = "ds4 --help lists what there is, ds4 -p TEXT answers a prompt";
+    home.ds4(&["pul"]).fails(2, &format!("ds4: unknown command pul (did you mean pull?); {rest}"));
+    home.ds4(&["--nothink", "Hello there"]).fails(2, &format!("ds4: unknown command Hello there; {rest}"));
+    let line = "ds4: pull is a command and goes first: ds4 pull; ds4 pull --help says more";
+    home.ds4(&["--nothink", "pull"]).fails(2, line);
+    let line = "ds4: unexpected argument more; ds4 status --help lists what there is";
+    home.ds4(&["status", "more"]).fails(2, line);
+}
+
+#[test]
+fn what_the_parser_says_is_one_line() {
+    let home = Home::new();
+    for (args, line) in [
+        (
+            &["connect"][..],
+            "ds4: the following required arguments were not provided: <CLIENT>; ds4 connect --help says more",
+        ),
+        (
+            &["bench", "--sequences", "2", "--csv", "x"],
+            "ds4: the argument '--sequences <N>' cannot be used with '--csv <FILE>'; ds4 bench --help says more",
+        ),
+    ] {
+        let said = home.ds4(args);
+        said.fails(2, line);
+        assert_eq!(said.err.lines().count(), 1, "{}", said.err);
+    }
+    let said = home.ds4(&["kv"]);
+    assert!(said.code == 2 && said.err.contains("Usage: ds4 kv") && !said.err.contains("ds4: "), "{}", said.err);
 }
 
 #[test]
@@ -79,6 +117,12 @@ fn help_is_for_people_and_needs_nothing() {
     for word in ["--dump-logprobs", "ds4flash.gguf", "Exit codes", "DS4_LOCK_FILE", "ds4 lab"] {
         assert!(said.out.contains(word), "{word}");
     }
+    for command in ["bench", "connect", "lease", "pull"] {
+        assert!(said.out.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {}", said.out);
+    }
+    assert_eq!(Home::new().ds4(&["help"]).answer(), said.out);
+    assert_eq!(Home::new().ds4(&["help", "pull"]).answer(), Home::new().ds4(&["pull", "--help"]).answer());
+    assert_eq!(Home::new().ds4(&["version"]).answer(), Home::new().ds4(&["--version"]).answer());
     let said = Home::new().ds4(&["lab", "--help"]);
     assert!(said.code == 0 && said.out.contains("synth"));
 }
