@@ -71,7 +71,10 @@ fn a_model_is_pulled_once_and_linked() {
     let plain = ask(&[]);
     assert!(!plain.err.contains("no model file") && plain.answer().contains("15"));
     std::fs::create_dir(home.file("mini")).unwrap(); // a folder is no model
-    assert!(ask(&["-m", "mini"]).err.contains("no model file"));
+    let mini = ask(&["-m", "mini"]);
+    assert!(!mini.err.contains("no model file"), "it was asked for");
+    assert!(mini.answer().contains("15"));
+    assert!(ask(&["-m", "v4-mini.gguf"]).answer().contains("15"), "a pulled file by its own name");
     ask(&["-m", "q2"]).fails(2, "ds4: q2 is not here; ds4 pull q2 downloads it");
     pull(&home, &host, &["q2"]).answer();
     assert!(ask(&["-m", "q2"]).answer().contains("15"));

@@ -322,7 +322,7 @@ fn a_server_that_does_not_start_says_why() {
     let log = place.file("log").display().to_string();
     place
         .ds4(&["up", "--", "--ctx", "nothing"])
-        .fails(2, "ds4: invalid value for --ctx: nothing (a whole number from 1)");
+        .fails(2, "ds4: invalid value for --ctx: nothing (a whole number from 1 to 2147483647)");
     let said = place.ds4(&["up", "--port", "0", "--", "--trace", "/nowhere/trace"]);
     assert!(said.err.contains(&format!("ds4: ds4-server exited before becoming ready; see {log}\n")), "{said:?}");
     assert!(said.err.contains("/nowhere/trace"), "{said:?}");

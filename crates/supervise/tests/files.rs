@@ -165,9 +165,9 @@ fn a_state_that_makes_no_sense_is_stale_and_says_why() {
         ("{\"args\": [1]}", "invalid type"),
         ("[]", "gone"),
         ("{}", "process 0 is gone"),
-        ("{\"managedBy\": \"pi-sd4-provider\", \"pid\": 1, \"processStart\": \"never\"}", "process 1 is gone"),
+        ("{\"managedBy\": \"pi-sd4-provider\", \"pid\": 1, \"processStart\": \"never\"}", "process 1 is no server"),
         ("{\"managedBy\": \"pi-sd4-provider\", \"pid\": 4294967295}", "is gone"),
-        ("{\"managedBy\": \"pi-sd4-provider\", \"pid\": 1, \"baseUrl\": \"http://example.org:1\"}", "is gone"),
+        ("{\"managedBy\": \"pi-sd4-provider\", \"pid\": 1, \"baseUrl\": \"http://example.org:1\"}", "is no server"),
         (huge.as_str(), "larger than"),
     ];
     for (text, reason) in texts {
