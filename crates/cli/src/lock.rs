@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use ds4_supervise::process;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -31,8 +32,13 @@ impl InstanceLock {
                 let mut pid = String::new();
                 let _ = (&file).take(32).read_to_string(&mut pid);
                 let pid = pid.trim();
+                let line = pid.parse().ok().and_then(process::command_line);
+                let who = line.map(|line| format!("process {pid} is {line}\n")).unwrap_or_default();
                 let pid = if pid.is_empty() { "unknown" } else { pid };
-                let message = format!("another ds4 process is already running (pid {pid}); refusing to start");
+                let message = format!(
+                    "{who}ds4 down ends a server that ds4 up started; another file in DS4_LOCK_FILE lets two run, if memory \
+                     suffices\nanother ds4 process is already running (pid {pid}); refusing to start"
+                );
                 return Err(Failure::usage(message));
             }
             Err(TryLockError::Error(e)) => return Err(broken("lock", e)),

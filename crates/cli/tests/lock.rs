@@ -23,7 +23,12 @@ fn a_second_instance_is_refused_until_the_first_is_gone() {
     let home = Home::new();
     let mut first = holder(&home);
     let line = format!("ds4: another ds4 process is already running (pid {}); refusing to start", first.id());
-    home.ds4(&["-p", "Hi"]).fails(2, &line);
+    let said = home.ds4(&["-p", "Hi"]);
+    said.fails(2, &line);
+    assert!(
+        said.err.contains(&format!("ds4: process {} is ", first.id())) && said.err.contains("ds4 down"),
+        "{said:?}"
+    );
     assert_eq!(std::fs::read_to_string(home.file("lock")).unwrap(), format!("{}\n", first.id()));
 
     let elsewhere =

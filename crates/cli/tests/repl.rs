@@ -56,7 +56,7 @@ fn commands_do_what_help_says() {
 fn a_turn_that_does_not_fit_is_taken_back() {
     let home = Home::new();
     let long = "river ".repeat(200);
-    let said = talk(&home, &["--nothink", "--temp", "0", "-c", "100"], &format!("{long}\n7+8\n"));
+    let said = talk(&home, &["--nothink", "--temp", "0", "-c", "100"], format!("{long}\n7+8\n"));
     assert!(said.err.contains("the context holds 100"), "{}", said.err);
     assert_eq!((said.code, said.out.as_str()), (0, "15\n"));
 }

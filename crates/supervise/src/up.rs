@@ -221,7 +221,9 @@ impl Up<'_> {
                 Ok(Next::Gone(server.clone(), End::Asked))
             }
             server => {
-                if self.child.is_none() && !self.wanted.flags.is_empty() {
+                // Who needs it for a process says the same flags every time.
+                let is_news = self.child.is_none() && self.wanted.for_pid.is_none();
+                if is_news && !self.wanted.flags.is_empty() {
                     (self.say)("a ds4-server runs already, with its own flags; ds4 down first to start it with these");
                 }
                 Ok(Next::Await(server.clone()))
