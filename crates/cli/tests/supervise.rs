@@ -284,7 +284,9 @@ fn a_server_of_which_it_was_only_said_that_it_ends_is_asked_to() {
     // What a `down` leaves that is killed between word and deed.
     let mut state: Value = serde_json::from_slice(&std::fs::read(place.file("server.json")).unwrap()).unwrap();
     state["stopping"] = true.into();
-    std::fs::write(place.file("server.json"), state.to_string()).unwrap();
+    std::fs::write(place.file("said.json"), state.to_string()).unwrap();
+    // At once, as everybody writes it: a half file would be mended by the server.
+    std::fs::rename(place.file("said.json"), place.file("server.json")).unwrap();
     assert_eq!(place.state(), "stopping");
     place.up(&[]);
     assert!(!is_alive(first) && place.pid() != first);
