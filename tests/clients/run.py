@@ -197,7 +197,7 @@ OF_CLAUDE = [("finds a tool", "Find the tool that fetches pages.", 2)]
 CLIENTS = [
     Client("codex", "@openai/codex@0.169.0", (2, 1), install_codex, run_codex, OF_CODEX),
     Client("claude", "@anthropic-ai/claude-code@2.1.329", (2, None), install_claude, run_claude, OF_CLAUDE),
-    Client("opencode", "opencode-ai@1.18.33", (3, 2), install_opencode, run_opencode),
+    Client("opencode", "opencode-ai@1.18.33", (3, None), install_opencode, run_opencode),
     Client("pi", "@earendil-works/pi-coding-agent@1.5.2", (2, 1), install_pi, run_pi),
     Client("openclaw", "openclaw@2026.9.6", (2, None), install_openclaw, run_openclaw),
     Client("hermes", "hermes-agent==0.19.0", (2, 1), install_hermes, run_hermes),
